@@ -1,0 +1,280 @@
+"""mitmproxy addon: records what AI agents say to their models and hear from them.
+
+    mitmdump --listen-host 127.0.0.1 -s addon/sse_logger.py [--set sse_log_dir=DIR]
+
+Every hook hands facts to the recorder's queue and returns. The tap gives each chunk back, the very object, before anything
+is done with it; whatever goes wrong in here, the client's bytes are not touched.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # mitmproxy puts only this file's folder there
+
+try:
+    from addon.recording import Recording
+    from addon.webview import WebView
+    from capture import providers, wire
+    from capture.proxy import read_salt
+    from capture.recorder import INLINE_LIMIT, Closed, Opened, Stamp
+    from capture.redact import Redactor
+    from capture.store import LogWriter, Unusable, default_directory
+except ModuleNotFoundError as missing:
+    needed = "orjson pydantic psutil google-re2"
+    print(f"sse-capture: {sys.executable} has no {missing.name}: run {sys.executable} -m pip install {needed}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+import asyncio
+import logging
+
+from mitmproxy import connection, ctx, http
+from mitmproxy.addonmanager import Loader
+
+STREAM_OVER = 1 << 20  # bytes: responses that are no call to a model pass through unbuffered from this size on
+LONG_SILENCE = 3600  # seconds a connection may be silent (mitmproxy: 600; models think longer than that)
+
+
+def now() -> Stamp:
+    return Stamp(time.time(), time.monotonic())
+
+
+class SseLogger:
+    """Routes mitmproxy's hooks to the recorder."""
+
+    def __init__(self) -> None:
+        self.recording: Recording | None = None
+        self.web = WebView()
+        self._tapped: set[str] = set()  # ids of flows the recorder knows and whose end it waits for
+        self._proxy_id = ""
+
+    # -- start and stop ---------------------------------------------------------------------------------------------------
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option(
+            "sse_log_dir", str, "", "Directory of the log. Default: $SSE_LOG_DIR, else ~/centralized-logs/all-mitm-sse."
+        )
+        loader.add_option(
+            "sse_inline_limit",
+            int,
+            INLINE_LIMIT,
+            "Bytes of one payload in a log line; a longer one goes to bodies/ and is referred to.",
+        )
+        loader.add_option("sse_owner", str, "", "Who started this proxy for itself alone; other commands will not use it.")
+        loader.add_option("sse_lifeline", int, -1, "File descriptor; the proxy ends when it is closed at the other end.")
+
+    def running(self) -> None:
+        directory = Path(ctx.options.sse_log_dir).expanduser() if ctx.options.sse_log_dir else default_directory(dict(os.environ))
+        try:
+            writer = LogWriter(directory, self._facts())
+        except Unusable as problem:
+            print(f"sse-capture: {problem}", file=sys.stderr, flush=True)
+            raise SystemExit(2) from None
+        self._proxy_id = writer.presence.id
+        loop = asyncio.get_running_loop()
+        self.recording = Recording(
+            writer,
+            Redactor(read_salt()),
+            ctx.options.sse_inline_limit,
+            lambda flow_id, text: self._later(loop, self.web.comment, flow_id, text),
+        )
+        if ctx.options.sse_lifeline >= 0:
+            loop.add_reader(ctx.options.sse_lifeline, self._lifeline_closed, loop)
+        if ctx.options.tcp_timeout == 600:
+            ctx.options.tcp_timeout = LONG_SILENCE
+        if any(host in ("0.0.0.0", "::", "") for host, _ in _listening()):
+            logging.warning(
+                "sse-capture: this proxy listens on all interfaces, anybody near can use it: add --listen-host 127.0.0.1"
+            )
+        logging.info(f"sse-capture: recording to {directory}")
+
+    def done(self) -> None:
+        recording, self.recording = self.recording, None
+        if recording:
+            recording.stop(now())
+
+    def _facts(self) -> dict[str, object]:
+        """What other processes should know of this proxy."""
+        addresses = _listening()
+        return {
+            "host": addresses[0][0] if addresses else None,
+            "port": addresses[0][1] if addresses else None,
+            "web_port": getattr(ctx.options, "web_port", None),
+            "confdir": str(Path(ctx.options.confdir).expanduser()),
+            "owner": ctx.options.sse_owner or None,
+        }
+
+    def _lifeline_closed(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(ctx.options.sse_lifeline)
+        ctx.master.shutdown()  # type: ignore[no-untyped-call]
+
+    def _later(self, loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: str) -> None:
+        """Runs a call in the loop, from the recorder's thread; nothing when the loop is gone."""
+        if self.web.view is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(call, *arguments)
+
+    @contextmanager
+    def _watched(self, where: str, flow_id: str | None = None) -> Iterator[None]:
+        """A fault in a hook is said in the log and goes no further."""
+        try:
+            yield
+        except Exception as problem:
+            if self.recording:
+                self.recording.failed(where, problem, flow_id)
+
+    # -- connections ------------------------------------------------------------------------------------------------------
+
+    def client_connected(self, client: connection.Client) -> None:
+        with self._watched("client_connected"):
+            if self.recording and client.peername and client.sockname:
+                self.recording.connected(client.id, client.peername[:2], client.sockname[:2])
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        with self._watched("client_disconnected"):
+            if self.recording:
+                self.recording.disconnected(client.id)
+
+    # -- HTTP -------------------------------------------------------------------------------------------------------------
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        with self._watched("responseheaders", flow.id):
+            if not self.recording or not flow.response or flow.response.status_code == 101:
+                return
+            if _is_stream(flow.response) or _calls_model(flow):
+                self._open(flow)
+                flow.response.stream = self._tap(flow.id)
+            elif _passes_through(flow.response):
+                flow.response.stream = True
+
+    def _tap(self, flow_id: str) -> Callable[[bytes], bytes]:
+        """Called by mitmproxy with each chunk before it is sent."""
+
+        def tap(data: bytes) -> bytes:
+            try:
+                self._hear(flow_id, data)
+            except Exception as problem:
+                with self._watched("tap", flow_id):
+                    if self.recording:
+                        self.recording.failed("tap", problem, flow_id)
+            return data
+
+        return tap
+
+    def _hear(self, flow_id: str, data: bytes) -> None:
+        if data and self.recording:
+            self.recording.chunk(flow_id, data, Stamp(time.time(), time.monotonic()))
+            self.web.chunk(flow_id, data)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        with self._watched("response", flow.id):
+            if not flow.websocket:
+                self._close(flow, Closed.CLEANLY)
+        with self._watched("response", flow.id):
+            self.web.ended(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        with self._watched("error", flow.id):
+            if flow.id not in self._tapped and _calls_model(flow) and not flow.websocket:
+                self._open(flow)
+            self._close(flow, _ended_by(flow), flow.error.msg if flow.error else None)
+        with self._watched("error", flow.id):
+            self.web.ended(flow)
+
+    # -- WebSocket --------------------------------------------------------------------------------------------------------
+
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        with self._watched("websocket_start", flow.id):
+            self._open(flow)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        with self._watched("websocket_message", flow.id):
+            if self.recording and flow.websocket:
+                message = flow.websocket.messages[-1]
+                self.recording.message(flow.id, message.content, message.from_client, now())
+                self.web.message(flow)
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        with self._watched("websocket_end", flow.id):
+            if socket := flow.websocket:
+                how = Closed.BY_CLIENT if socket.closed_by_client else Closed.BY_SERVER
+                self._close(flow, how, socket.close_reason, socket.close_code)
+        with self._watched("websocket_end", flow.id):
+            self.web.ended(flow)
+
+    # -- flows ------------------------------------------------------------------------------------------------------------
+
+    def _open(self, flow: http.HTTPFlow) -> None:
+        if self.recording and flow.id not in self._tapped:
+            stamp = now()
+            self._tapped.add(flow.id)
+            proxy = self._proxy_id
+            self.recording.opened(lambda: _facts_of(flow, stamp, proxy), flow.client_conn.id, stamp)
+
+    def _close(self, flow: http.HTTPFlow, how: Closed, error: str | None = None, close_code: int | None = None) -> None:
+        if self.recording and flow.id in self._tapped:
+            self._tapped.discard(flow.id)
+            self.recording.closed(flow.id, how, now(), error, close_code)
+
+
+def _listening() -> list[tuple[str, int]]:
+    server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+    return [(str(address[0]), int(address[1])) for address in server.listen_addrs()] if server else []
+
+
+def _is_stream(response: http.Response) -> bool:
+    return wire.media_type(response.headers.get("content-type", "")) in wire.STREAMS
+
+
+def _calls_model(flow: http.HTTPFlow) -> bool:
+    if flow.request.method == "GET" and flow.request.headers.get("upgrade", "").lower() != "websocket":
+        return False
+    return providers.recognise(flow.request.method, flow.request.path) is not None
+
+
+def _passes_through(response: http.Response) -> bool:
+    """Whether a response that is not recorded should be forwarded as it comes: a large one, or one of unknown length."""
+    length = response.headers.get("content-length", "")
+    return not length.isdigit() or int(length) > STREAM_OVER
+
+
+def _ended_by(flow: http.HTTPFlow) -> Closed:
+    """Who cut a flow. mitmproxy's error text does not always tell: over HTTP/2 it says "by client" of both sides."""
+    message = flow.error.msg if flow.error else ""
+    if message.startswith("Client disconnected") or not flow.client_conn.connected:
+        return Closed.BY_CLIENT
+    if message.startswith("stream reset"):
+        client_speaks_2 = flow.client_conn.alpn == b"h2"
+        server_speaks_2 = flow.server_conn.alpn == b"h2"
+        if client_speaks_2 and (not server_speaks_2 or "CANCEL" in message):
+            return Closed.BY_CLIENT
+    return Closed.BY_SERVER if flow.response else Closed.WITH_ERROR
+
+
+def _facts_of(flow: http.HTTPFlow, stamp: Stamp, proxy: str) -> Opened:
+    """Runs in the recorder's thread."""
+    started = flow.request.timestamp_start or stamp.wall
+    return Opened(
+        flow_id=flow.id,
+        started=Stamp(started, stamp.mono - max(0.0, stamp.wall - started)),
+        method=flow.request.method,
+        url=flow.request.pretty_url,
+        request_headers=_headers(flow.request.headers),
+        request_body=flow.request.raw_content or b"",
+        client_ip=flow.client_conn.peername[0] if flow.client_conn.peername else "",
+        status=flow.response.status_code if flow.response else None,
+        response_headers=_headers(flow.response.headers) if flow.response else (),
+        websocket=flow.websocket is not None,
+        proxy=proxy,
+    )
+
+
+def _headers(headers: http.Headers) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in headers.fields
+    )
+
+
+addons = [SseLogger()]

@@ -1,0 +1,230 @@
+"""Proxies: their safe settings, how to find one that runs, how to start one, and what an agent must be told to use it."""
+
+import os
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import certifi
+
+from capture.store import Unusable, living, private_directory
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDON = ROOT / "addon" / "sse_logger.py"
+HOST = "127.0.0.1"
+PORT, WEB_PORT = 9110, 9115
+CA_FILE = "mitmproxy-ca-cert.pem"
+START_TIMEOUT = 30.0  # seconds until a started proxy must be listening (1-2 s is usual)
+
+PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY", "all_proxy")
+CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "CODEX_CA_CERTIFICATE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+)
+CLEARED_VARIABLES = ("NO_PROXY", "no_proxy")  # an inherited one makes every client pass us by, silently
+SAFE_OPTIONS = {  # why: docs/design.md
+    "listen_host": HOST,
+    "tcp_timeout": "14400",  # seconds of silence; a model may think for long
+    "onboarding": "false",
+    "connection_strategy": "lazy",
+    "show_ignored_hosts": "false",
+}
+
+
+class Proxy(NamedTuple):
+    """A proxy that runs, from its presence file."""
+
+    port: int
+    pid: int
+    confdir: Path
+    web_port: int | None
+    owner: str | None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def ca(self) -> Path:
+        return self.confdir / CA_FILE
+
+
+def running(directory: Path, shared: bool = True) -> Proxy | None:
+    """The newest proxy that records to `directory`; not one that somebody started for himself alone, when `shared`."""
+    found = [_proxy(facts) for facts in living(directory) if facts.get("port")]
+    usable = [proxy for proxy in found if not (shared and proxy.owner)]
+    return usable[-1] if usable else None
+
+
+def started_by(directory: Path, owner: str) -> Proxy | None:
+    return next((proxy for facts in living(directory) if facts.get("port") and (proxy := _proxy(facts)).owner == owner), None)
+
+
+def _proxy(facts: dict[str, Any]) -> Proxy:
+    return Proxy(int(facts["port"]), int(facts["pid"]), Path(facts["confdir"]), facts.get("web_port"), facts.get("owner"))
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or the next port that is free on the loopback interface. Raises Unusable when 100 are taken."""
+    for port in range(wanted, min(wanted + 100, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+                return port
+            except OSError:
+                continue
+    raise Unusable(f"no free port from {wanted} on: name another with --port")
+
+
+def arguments(directory: Path, port: int, web_port: int | None, confdir: Path, extra: tuple[str, ...] = ()) -> list[str]:
+    """The command line of mitmweb (or, without a web port, of mitmdump) with the addon and safe settings."""
+    options = dict(SAFE_OPTIONS, listen_port=str(port), confdir=str(confdir), sse_log_dir=str(directory))
+    if web_port is not None:
+        options |= {"web_host": HOST, "web_port": str(web_port), "web_open_browser": "false"}
+    settings = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+    return [*settings, "-s", str(ADDON), *extra]
+
+
+def prepare_confdir(confdir: Path) -> Path:
+    """mitmproxy's folder with the CA's private key: only ours to read."""
+    try:
+        return private_directory(confdir)
+    except OSError as error:
+        raise Unusable(f"cannot write to {confdir} ({error.strerror}): choose another with --confdir") from None
+
+
+@contextmanager
+def own(directory: Path, confdir: Path, port: int = PORT, extra: tuple[str, ...] = ()) -> Iterator[Proxy]:
+    """A proxy for the caller alone: it ends with the context, and when the caller is killed. Raises Unusable."""
+    owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+    prepare_confdir(confdir)
+    lifeline, ours = os.pipe()
+    command = [
+        sys.executable,
+        "-c",
+        "from mitmproxy.tools.main import mitmdump; mitmdump()",
+        *arguments(
+            directory,
+            free_port(port),
+            None,
+            confdir,
+            ("--set", f"sse_lifeline={lifeline}", "--set", f"sse_owner={owner}", "-q", *extra),
+        ),
+    ]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(lifeline,),
+        start_new_session=True,
+        env=proxy_environment(),
+    )
+    os.close(lifeline)
+    try:
+        yield _wait(process, directory, owner)
+    finally:
+        os.close(ours)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], directory: Path, owner: str) -> Proxy:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if proxy := started_by(directory, owner):
+            return proxy
+        if process.poll() is not None:
+            said = (process.stderr.read() if process.stderr else b"").decode("utf-8", "replace").strip().splitlines()
+            raise Unusable(
+                f"the proxy did not start: {said[-1].removeprefix('sse-capture: ') if said else f'exit status {process.returncode}'}"
+            )
+        time.sleep(0.02)
+    raise Unusable(f"the proxy was not listening after {START_TIMEOUT:.0f} s: look into it with `capture up --no-web`")
+
+
+def proxy_environment() -> dict[str, str]:
+    """The environment a proxy runs in: without what would write TLS keys to disk."""
+    return {name: value for name, value in os.environ.items() if name not in ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")}
+
+
+# -- what an agent is told ---------------------------------------------------------------------------------------------------
+
+
+def agent_environment(proxy: Proxy, bundle: Path) -> dict[str, str]:
+    """The variables that make every client known to us use the proxy and trust its CA."""
+    return dict.fromkeys(PROXY_VARIABLES, proxy.url) | {name: str(bundle) for name in CA_VARIABLES}
+
+
+def bundle(ca: Path) -> Path:
+    """A file with the system's roots and our CA: SSL_CERT_FILE *replaces* a client's trust store. Raises Unusable."""
+    try:
+        ours = ca.read_bytes()
+    except OSError:
+        raise Unusable(f"the proxy's CA certificate is missing ({ca}): start the proxy once with `capture up`") from None
+    path = state_directory() / "ca-bundle.pem"
+    content = system_roots() + b"\n# sse-capture's proxy\n" + ours
+    if not path.exists() or path.read_bytes() != content:
+        draft = path.with_name(f".{path.name}-{os.getpid()}")
+        draft.write_bytes(content)
+        draft.rename(path)
+    return path
+
+
+def system_roots() -> bytes:
+    """The machine's trusted roots, PEM: of an inherited bundle, of the system, else of certifi."""
+    candidates = [
+        os.environ.get("SSL_CERT_FILE"),
+        ssl.get_default_verify_paths().cafile,
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ]
+    ours = state_directory() / "ca-bundle.pem"
+    for name in candidates:
+        if name and Path(name) != ours and os.path.isfile(name):
+            return Path(name).read_bytes()
+    return Path(certifi.where()).read_bytes()
+
+
+def default_confdir() -> Path:
+    """mitmproxy's own: whoever trusts its CA already need do nothing."""
+    return Path("~/.mitmproxy").expanduser()
+
+
+def state_directory() -> Path:
+    """Where this program keeps what is neither log nor setting. Raises Unusable."""
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    path = Path(base).expanduser() / "sse-capture"
+    try:
+        return private_directory(path)
+    except OSError as error:
+        raise Unusable(f"cannot write to {path} ({error.strerror}): set XDG_STATE_HOME to a directory of yours") from None
+
+
+def read_salt() -> bytes:
+    """This machine's salt for hashes of guessable secrets: 32 random bytes, 0600, outside the log."""
+    path = state_directory() / "salt"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    except FileExistsError:
+        pass
+    return path.read_bytes()

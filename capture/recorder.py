@@ -1,0 +1,477 @@
+"""One flow → records: what was said, with the secrets out, in the order in which it was said.
+
+    Opened ──▶ FlowRecorder.open ──▶ request parts new to the session, the flow record
+    chunk ───▶ feed ─────────────▶ one line record for each frame it completed
+    message ─▶ message ──────────▶ the same for WebSocket; a client message that is a request is taken apart like a body
+    end ─────▶ close ────────────▶ what was still pending, the end record
+
+No file, clock, thread or global is touched: time comes in as a Stamp, records go out as values.
+"""
+
+import base64
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+import orjson
+
+from capture import parts as parts_of
+from capture import providers, session, wire
+from capture.providers import End, Provider
+from capture.records import VERSION, Blob, Client, Entry, Outcome, Record, local_time
+from capture.redact import Redactor
+
+INLINE_LIMIT = (
+    1 << 20
+)  # bytes of one payload in a line; a longer one goes to bodies/ (an agent that reads its own log multiplies it otherwise)
+INLINE_HEAD = 64 << 10  # bytes of it that stay in the line
+MAX_SESSIONS = 512  # sessions whose written parts are remembered; the parts of a forgotten one are written again
+MAX_PARTS = 20_000  # ids remembered per session: about 2 MB
+SNIFF = 8  # bytes that tell a stream from a body when the content type does not
+NAMED_UP_TO = 4 << 20  # bytes: a payload without an event name is parsed for its `type` up to this size (3 ms per MB)
+
+
+class Stamp(NamedTuple):
+    """A moment: wall clock (Unix seconds) and monotonic clock (seconds)."""
+
+    wall: float
+    mono: float
+
+
+class Closed(Enum):
+    """How a flow ended, as the proxy saw it."""
+
+    CLEANLY = "cleanly"
+    BY_CLIENT = "by client"
+    BY_SERVER = "by server"
+    WITH_ERROR = "with error"
+    BY_STOP = "by stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The facts of a flow when its response begins (or fails to). Bodies are as on the wire, headers in their order."""
+
+    flow_id: str
+    started: Stamp  # when the request began
+    method: str
+    url: str
+    request_headers: tuple[tuple[str, str], ...]
+    request_body: bytes
+    client_ip: str
+    status: int | None = None
+    response_headers: tuple[tuple[str, str], ...] = ()
+    websocket: bool = False
+    proxy: str | None = None
+
+
+type Caller = tuple[int | None, str | None]  # pid and working directory of the client process, where it is known
+
+
+@dataclass(slots=True)
+class Memory:
+    """What flows share: the histories of sessions, and which parts each session has on record already."""
+
+    conversations: session.Conversations = field(default_factory=session.Conversations)
+    written: OrderedDict[str, set[str]] = field(default_factory=OrderedDict)
+
+    def is_new(self, sid: str, part_id: str) -> bool:
+        """Whether this is the session's first time with this part; from now on it is not."""
+        seen = self.written.setdefault(sid, set())
+        self.written.move_to_end(sid)
+        if len(self.written) > MAX_SESSIONS:
+            self.written.popitem(last=False)
+        if part_id in seen:
+            return False
+        if len(seen) >= MAX_PARTS:
+            seen.clear()
+        seen.add(part_id)
+        return True
+
+
+class FlowRecorder:
+    """The records of one flow. Odd input never raises: it becomes data."""
+
+    def __init__(
+        self, opened: Opened, caller: Caller, redactor: Redactor, memory: Memory, inline_limit: int = INLINE_LIMIT
+    ) -> None:
+        self._opened = opened
+        self._caller = caller
+        self._redactor = redactor
+        self._memory = memory
+        self._inline_limit = inline_limit
+        path = _path(opened.url)
+        self.provider: Provider = providers.recognise(opened.method, path) or providers.UNKNOWN
+        self._response = {name.lower(): value for name, value in opened.response_headers}
+        self._content_type = self._response.get("content-type", "")
+        self._inflater: wire.Inflater | None = None
+        self._decoder: wire.Decoder | None = None
+        self._beginning = b""  # of a body that must be sniffed
+        self._encoded = b""  # the bytes before the first that could be decoded: a wrong label shows there
+        self._undecodable: str | None = None
+        self.session = session.Session("", "")
+        self.client = Client()
+        self._constant: dict[str, Any] = {}  # the metadata all lines of the flow share
+        self._data_count = 0
+        self._flow_written = False
+        self._clean_names: set[str] = set()
+        self._end = End.OPEN
+        self._terminal_event: str | None = None
+        self._asked = False  # WebSocket: a request was made and its answer has not ended
+        self._frames = self._wire_bytes = self._decoded_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._first_byte: float | None = None
+        self._first_event: float | None = None
+        self._gaps = [0, 0]  # chunks, bytes that were dropped before they reached us
+        self._capture_error: str | None = None
+        self._outcome_said = ""
+
+    # -- in ---------------------------------------------------------------------------------------------------------------
+
+    def open(self, stamp: Stamp) -> list[Entry]:
+        """The request's new parts and the flow record. A socket whose upgrade names no session waits for its first message."""
+        request = self._request_body()
+        self._identify(request)
+        if self._opened.websocket and self.session.source in ("fallback", "history"):
+            return []
+        return self._open(request, stamp)
+
+    def feed(self, chunk: bytes, stamp: Stamp) -> list[Entry]:
+        """The line records of the frames that `chunk` completed."""
+        if not chunk:
+            return []
+        self._wire_bytes += len(chunk)
+        self._sha256.update(chunk)
+        if self._first_byte is None:
+            self._first_byte = stamp.mono
+        return self._lines(self._decode(chunk), stamp)
+
+    def message(self, content: bytes, from_client: bool, stamp: Stamp) -> list[Entry]:
+        """The line record of a WebSocket message; of a request its new parts first."""
+        if from_client:
+            return self._client_message(content, stamp)
+        self._wire_bytes += len(content)
+        self._decoded_bytes += len(content)
+        self._sha256.update(content)
+        if self._first_byte is None:
+            self._first_byte = stamp.mono
+        return [*self._late_open(stamp), *self._lines([wire.Frame(content)], stamp)]
+
+    def gap(self, chunks: int, size: int, stamp: Stamp) -> list[Entry]:
+        """Says in its place that `chunks` (`size` bytes) were not recorded. What follows starts afresh at the next frame."""
+        self._gaps[0] += chunks
+        self._gaps[1] += size
+        self._decoder, self._inflater = None, None
+        payload = orjson.dumps({"type": "capture.gap", "chunks": chunks, "bytes": size}).decode()
+        return [self._line("capture.gap", payload, {}, "in", stamp)]
+
+    def failed(self, error: str) -> None:
+        """Recording itself went wrong for this flow: said in its end record."""
+        self._capture_error = self._capture_error or self._redactor.string(error)
+
+    def close(self, how: Closed, stamp: Stamp, error: str | None = None, close_code: int | None = None) -> list[Entry]:
+        """What was still pending, and the end record."""
+        entries = self._late_open(stamp)
+        pending: list[wire.Frame] = []
+        if self._beginning and self._decoder is None:
+            self._decoder = wire.sniff(self._beginning)()
+            pending += self._decoder.feed(self._beginning)
+            self._beginning = b""
+        if self._decoder is not None:
+            pending += self._decoder.close()
+        entries += self._lines(pending, stamp)
+        return [*entries, self._end_record(how, stamp, error, close_code)]
+
+    def summary(self) -> str:
+        """The flow in one line for a user interface: session, client, what became of it."""
+        state = [self._outcome_said] if self._outcome_said else []
+        return " · ".join([f"session {self.session.sid}", self._constant["ver"] or "unknown client", self.provider.api, *state])
+
+    # -- the request ------------------------------------------------------------------------------------------------------
+
+    def _request_body(self) -> parts_of.Request:
+        """The request body, its content encoding undone, secrets out, taken apart."""
+        body = self._opened.request_body
+        if not body:
+            return parts_of.split("")
+        encoding = _header(self._opened.request_headers, "content-encoding")
+        try:
+            body = wire.inflater(encoding).feed(body) if encoding else body
+        except wire.EncodingError as problem:
+            return parts_of.split(orjson.dumps({"capture.undecodable": str(problem), "bytes": len(body)}).decode())
+        clean = self._redactor.text(body)
+        try:
+            return parts_of.split(clean.decode())
+        except UnicodeDecodeError:
+            return parts_of.split(orjson.dumps({"capture.base64": base64.b64encode(clean).decode()}).decode())
+
+    def _identify(self, request: parts_of.Request) -> None:
+        opened = self._opened
+        headers = {name.lower().replace("_", "-"): value for name, value in reversed(opened.request_headers)}
+        history = tuple(part.id for part in request.parts if part.event != "request.tools")
+        asked = session.Asked(
+            headers={
+                name: value if name in session.HEADERS else self._redactor.header(name, value) for name, value in headers.items()
+            },
+            body=request.body,
+            body_length=len(opened.request_body),
+            url=opened.url,
+            client_ip=opened.client_ip,
+            history=history,
+        )
+        found = session.identify(asked, self._memory.conversations)
+        if self.session.sid and found.source in ("fallback", "history"):
+            return
+        self.session = session.Session(self._redactor.string(found.sid), found.source)
+        self.client = session.client(asked, *self._caller)
+        self._constant = {
+            "ver": "-".join(filter(None, (self.client.name, self.client.version))) or None,
+            "pid": self._caller[0],
+            "cwd": self._caller[1],
+            "provider": self.provider.name,
+            "host": _host(opened.url),
+        }
+
+    def _open(self, request: parts_of.Request, stamp: Stamp) -> list[Entry]:
+        self._flow_written = True
+        entries = self._parts(request, stamp)
+        opened = self._opened
+        template: Any = request.template or None
+        if template and "\n" not in template and "\r" not in template:
+            template = orjson.Fragment(template)
+        fields = {
+            "t": local_time(stamp.wall),
+            "started": opened.started.wall,
+            "flow_id": opened.flow_id,
+            "sid": self.session.sid,
+            "sid_source": self.session.source,
+            "provider": self.provider.name,
+            "api": self.provider.api,
+            "transport": self._transport(),
+            "client": self.client.model_dump(),
+            "method": opened.method,
+            "url": self._redactor.url(opened.url),
+            "request_headers": self._redactor.headers(opened.request_headers),
+            "request": template,
+            "request_sha256": request.sha256,
+            "status": opened.status,
+            "response_headers": self._redactor.headers(opened.response_headers),
+            "proxy": opened.proxy,
+            "v": VERSION,
+        }
+        return [*entries, Record("flows", self.session.sid, opened.flow_id, fields)]
+
+    def _late_open(self, stamp: Stamp) -> list[Entry]:
+        """The flow record of a socket that was waiting for a message to name its session."""
+        return [] if self._flow_written else self._open(parts_of.split(""), stamp)
+
+    def _client_message(self, content: bytes, stamp: Stamp) -> list[Entry]:
+        clean = self._redactor.text(content)
+        try:
+            request = parts_of.split(clean.decode())
+        except UnicodeDecodeError:
+            request = parts_of.split("")
+        if request.body is None or not self.provider.opens(request.body):
+            return [*self._late_open(stamp), *self._lines([wire.Frame(content)], stamp, "out")]
+        self._identify(request)
+        entries = self._late_open(stamp)
+        self._frames += 1
+        self._asked, self._end, self._terminal_event = True, End.OPEN, None
+        entries += self._parts(request, stamp)
+        payload, extra, blobs = self._payload(request.template.encode())
+        return [*entries, *blobs, self._line(str(request.body.get("type")), payload, extra, "out", stamp)]
+
+    def _parts(self, request: parts_of.Request, stamp: Stamp) -> list[Entry]:
+        """Line records of the parts that the session does not have on record."""
+        entries: list[Entry] = []
+        for part in request.parts:
+            if self._memory.is_new(self.session.sid, part.id):
+                payload, extra, blobs = self._payload(part.text.encode())
+                entries += [*blobs, self._line(self._name(part.event), payload, {"id": part.id, **extra}, "out", stamp)]
+        return entries
+
+    # -- the response -----------------------------------------------------------------------------------------------------
+
+    def _decode(self, chunk: bytes) -> list[wire.Frame]:
+        if self._undecodable is not None:
+            return [wire.Frame(chunk)]
+        if not self._decoded_bytes:
+            self._encoded += chunk
+        try:
+            if self._inflater is None:
+                self._inflater = wire.inflater(self._response.get("content-encoding", ""))
+            data = self._inflater.feed(chunk)
+        except wire.EncodingError as problem:
+            if self._decoded_bytes or not wire.looks_plain(self._encoded):
+                self._undecodable = f"content-encoding: {problem}"
+                return [*(self._decoder.close() if self._decoder else []), wire.Frame(self._encoded or chunk)]
+            self._inflater, data = wire.inflater(""), self._encoded  # the label is wrong: nothing is encoded
+        self._decoded_bytes += len(data)
+        if self._decoded_bytes:
+            self._encoded = b""
+        if self._decoder is None:
+            data = self._beginning = self._beginning + data
+            if len(data) < SNIFF and wire.media_type(self._content_type) not in wire.STREAMS:
+                return []
+            self._decoder, self._beginning = wire.decoder_for(self._content_type, data), b""
+        return self._decoder.feed(data)
+
+    def _lines(self, frames: list[wire.Frame], stamp: Stamp, direction: str = "in") -> list[Entry]:
+        entries: list[Entry] = []
+        for frame in frames:
+            self._frames += 1
+            clean = self._redactor.text(frame.data)
+            name = self._name(frame.event or _payload_name(clean, frame))
+            payload, extra, blobs = self._payload(clean)
+            if frame.part:
+                extra["part"] = f"{frame.part}/{frame.part}" if frame.last else str(frame.part)
+            if frame.cut:
+                extra["cut"] = True
+            if self._undecodable:
+                extra["error"] = self._undecodable
+            entries += [*blobs, self._line(name, payload, extra, direction, stamp)]
+            if direction == "in":
+                self._notice_end(name, clean, stamp)
+        return entries
+
+    def _notice_end(self, name: str, payload: bytes, stamp: Stamp) -> None:
+        if self._first_event is None:
+            self._first_event = stamp.mono
+        end = self.provider.end(name, payload)
+        if end is not End.OPEN:
+            self._end, self._asked = end, False
+            self._terminal_event = name if payload != b"[DONE]" else "[DONE]"
+
+    # -- records ----------------------------------------------------------------------------------------------------------
+
+    def _payload(self, clean: bytes) -> tuple[str, dict[str, Any], list[Entry]]:
+        """(text for the line, metadata it needs, blobs): `clean` has passed the redactor."""
+        extra: dict[str, Any] = {}
+        blobs: list[Entry] = []
+        if len(clean) > self._inline_limit:
+            digest = hashlib.sha256(clean).hexdigest()
+            extra = {"bytes": len(clean), "sha256": digest}
+            blobs = [Blob(digest, clean)]
+            clean = clean[: min(INLINE_HEAD, self._inline_limit)]
+            return clean.decode("utf-8", "replace"), extra, blobs
+        try:
+            return clean.decode(), extra, blobs
+        except UnicodeDecodeError:
+            extra["base64"] = base64.b64encode(clean).decode()
+            return clean.decode("utf-8", "replace"), extra, blobs
+
+    def _line(self, event: str, payload: str, extra: dict[str, Any], direction: str, stamp: Stamp) -> Record:
+        microseconds = int((stamp.mono - self._opened.started.mono) * 1e6)
+        metadata = orjson.dumps({**self._constant, "dir": direction, "us": microseconds, **extra}).decode()
+        flow_id, sid = self._opened.flow_id, self.session.sid
+        fields = {
+            "event": event,
+            "t": local_time(stamp.wall),
+            "line": "data: " + payload,
+            "metadata": metadata,
+            "flow_id": flow_id,
+            "data_count": self._data_count,
+            "sid": sid,
+        }
+        self._data_count += 1
+        return Record("lines", sid, flow_id, fields)
+
+    def _name(self, event: str) -> str:
+        """An event name that holds no secret."""
+        if event in self._clean_names:
+            return event
+        clean = self._redactor.string(event)[:256]
+        if clean == event and len(self._clean_names) < 1000:
+            self._clean_names.add(event)
+        return clean
+
+    def _end_record(self, how: Closed, stamp: Stamp, error: str | None, close_code: int | None) -> Record:
+        self._outcome_said = self._outcome(how)
+        fields = {
+            "t": local_time(stamp.wall),
+            "flow_id": self._opened.flow_id,
+            "sid": self.session.sid,
+            "outcome": self._outcome_said,
+            "terminal_event": self._terminal_event,
+            "lines": self._data_count,
+            "frames": self._frames,
+            "wire_bytes": self._wire_bytes,
+            "decoded_bytes": self._decoded_bytes,
+            "sha256": self._sha256.hexdigest(),
+            "first_byte_ms": self._since_start(self._first_byte),
+            "first_event_ms": self._since_start(self._first_event),
+            "duration_ms": self._since_start(stamp.mono),
+            "dropped_chunks": self._gaps[0],
+            "dropped_bytes": self._gaps[1],
+            "close_code": close_code,
+            "error": self._redactor.string(error) if error else None,
+            "capture_error": self._capture_error,
+            "v": VERSION,
+        }
+        return Record("flow_ends", self.session.sid, self._opened.flow_id, fields)
+
+    def _outcome(self, how: Closed) -> Outcome:
+        """Success is that the provider's last word was seen, whoever hung up afterwards."""
+        if self._end is End.FAILED:
+            return "error"
+        if self._end is End.COMPLETE and not self._asked:
+            return "complete"
+        match how:
+            case Closed.BY_STOP:
+                return "stopped"
+            case Closed.BY_CLIENT if self._opened.websocket and not self._asked:
+                return "complete"
+            case Closed.BY_CLIENT:
+                return "client_closed"
+            case Closed.BY_SERVER if self._opened.websocket and not self._asked:
+                return "complete"
+            case Closed.BY_SERVER:
+                return "server_closed"
+            case Closed.WITH_ERROR:
+                return "error"
+        if (self._opened.status or 0) >= 400:
+            return "error"
+        cut = self.provider is not providers.UNKNOWN and self._transport() != "json" and self._opened.method != "HEAD"
+        return "server_closed" if cut else "complete"
+
+    def _transport(self) -> str:
+        if self._opened.websocket:
+            return "websocket"
+        if self._opened.status is None:
+            return "none"
+        return {"text/event-stream": "sse", "application/vnd.amazon.eventstream": "eventstream"}.get(
+            wire.media_type(self._content_type),
+            "ndjson" if wire.media_type(self._content_type) in wire.STREAMS else "json",
+        )
+
+    def _since_start(self, mono: float | None) -> float | None:
+        return None if mono is None else round((mono - self._opened.started.mono) * 1000, 3)
+
+
+def _payload_name(payload: bytes, frame: wire.Frame) -> str:
+    """The payload's own `type`, else its `object`, else `message`."""
+    if frame.part > 1 or len(payload) > NAMED_UP_TO or not payload.startswith(b"{"):
+        return "message"
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return "message"
+    for key in ("type", "object"):
+        if isinstance(name := value.get(key), str) and name:
+            return name
+    return "message"
+
+
+def _header(headers: tuple[tuple[str, str], ...], name: str) -> str:
+    return next((value for key, value in headers if key.lower() == name), "")
+
+
+def _path(url: str) -> str:
+    rest = url.partition("://")[2] or url
+    return "/" + rest.partition("/")[2].partition("?")[0].partition("#")[0]
+
+
+def _host(url: str) -> str:
+    return (url.partition("://")[2] or url).partition("/")[0].rpartition("@")[2]
