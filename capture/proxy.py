@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
@@ -152,9 +153,8 @@ def _wait(process: subprocess.Popen[bytes], directory: Path, owner: str) -> Prox
             return proxy
         if process.poll() is not None:
             said = (process.stderr.read() if process.stderr else b"").decode("utf-8", "replace").strip().splitlines()
-            raise Unusable(
-                f"the proxy did not start: {said[-1].removeprefix('sse-capture: ') if said else f'exit status {process.returncode}'}"
-            )
+            why = said[-1].removeprefix("sse-capture: ") if said else f"exit status {process.returncode}"
+            raise Unusable(f"the proxy did not start: {why}")
         time.sleep(0.02)
     raise Unusable(f"the proxy was not listening after {START_TIMEOUT:.0f} s: look into it with `capture up --no-web`")
 
@@ -201,6 +201,13 @@ def system_roots() -> bytes:
         if name and Path(name) != ours and os.path.isfile(name):
             return Path(name).read_bytes()
     return Path(certifi.where()).read_bytes()
+
+
+def command_name() -> str:
+    """How this program is called in a shell of the user's: `capture` where that is on PATH, else the path of the script."""
+    script = Path(sys.executable).with_name("capture")
+    found = shutil.which("capture")
+    return "capture" if found and Path(found).resolve() == script.resolve() else str(script)
 
 
 def default_confdir() -> Path:

@@ -19,6 +19,7 @@ try:
     import re2
 except ImportError:  # mitmproxy's own interpreter, when somebody runs the addon there
     re2 = None
+FAST = re2 is not None
 
 SECRET_HEADERS = frozenset(
     """authorization cookie set-cookie x-api-key proxy-authorization x-goog-api-key api-key x-amz-security-token

@@ -321,12 +321,14 @@ class Presence:
         try:
             fcntl.flock(gate, fcntl.LOCK_EX)  # two starts at once: one after the other
             living = 0
-            for path in sorted((directory / "proxies").glob("*.json")):
+            for path in sorted((directory / "proxies").glob("*.[jd]*")):
                 descriptor = _lock(path)
                 if descriptor is None:
                     living += 1
                 else:
-                    self._dead.append((path, descriptor, _facts(path)))
+                    dead = path.rename(path.with_suffix(".dead"))  # before it is locked: nobody takes it for a living one's
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    self._dead.append((dead, descriptor, _facts(dead)))
             self.alone = not living
             self.id = f"{os.getpid()}-{time.time_ns() // 1000:x}"
             self.path = directory / "proxies" / f"{self.id}.json"
@@ -375,13 +377,16 @@ def living(directory: Path) -> list[dict[str, Any]]:
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a dead proxy's file; None when its proxy is alive."""
+    """A descriptor that shares the lock of a dead proxy's file; None when its proxy is alive (or another start is ending its flows).
+
+    Shared, so that two that look at the same time do not take each other for the proxy.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return descriptor
     except BlockingIOError:
         os.close(descriptor)
@@ -456,6 +461,16 @@ class LogReader:
         path = self.directory / "sse_logs" / safe_name(sid) / (safe_name(flow_id) + ".jsonl")
         return (record for record in _since(path, 0) if "data_count" in record)
 
+    def parts(self, sid: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """(record, metadata) of the request parts of a session. An id that stands twice has the same text twice."""
+        folder = self.directory / "sse_logs" / safe_name(sid)
+        for path in sorted(folder.glob("*.jsonl")):
+            for record in _since(path, 0):
+                if str(record.get("event", "")).startswith("request."):
+                    metadata = orjson.loads(record["metadata"])
+                    if metadata.get("id"):
+                        yield record, metadata
+
     def raw_flow(self, flow_id: str) -> bytes | None:
         """A flow's record exactly as it stands in the log."""
         needle = b'"flow_id":"%s"' % flow_id.encode()
@@ -474,6 +489,14 @@ class LogReader:
         if digest := metadata.get("sha256"):
             return (self.directory / "bodies" / str(digest)).read_text("utf-8", "replace")
         return str(record["line"]).removeprefix("data: ")
+
+    def value(self, record: dict[str, Any]) -> Any:
+        """The payload's JSON value, or its text where it is no JSON (`[DONE]`)."""
+        text = self.payload(record)
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
 
 
 def follow(path: Path, offset: int, stop: Callable[[], bool]) -> Iterator[bytes]:

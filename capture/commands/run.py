@@ -1,0 +1,154 @@
+"""`capture run -- CMD`: an agent, captured."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+
+from capture import catalogue, proxy
+from capture.commands.base import directory_option, say, short
+from capture.store import FLOWS, LogReader, parse, prepare, whole_lines
+
+NOT_FOUND = 127  # what a shell says of a command that is not there
+NOT_EXECUTABLE = 126
+LOOK = 0.5  # seconds between two looks at which processes belong to the command
+SETTLE = 2.0  # seconds a shared proxy has to write the last records
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@directory_option
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=proxy.PORT, show_default=True, help="Of the proxy, if one is started."
+)
+@click.option(
+    "--confdir",
+    type=click.Path(path_type=Path),
+    default=proxy.default_confdir,
+    show_default="~/.mitmproxy",
+    help="mitmproxy's folder, with its CA.",
+)
+@click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG …]")
+def run(directory: Path, port: int, confdir: Path, command: tuple[str, ...]) -> None:
+    """Run an agent and record what it says to its model and hears from it.
+
+    Uses the proxy that records to the log directory, or starts one for this run. The command keeps its terminal;
+    its exit status is passed on. At the end one line on stderr says what was recorded.
+    """
+    program = _program(command[0])
+    prepare(directory)
+    size = _size(directory / FLOWS)
+    with _proxy(directory, confdir, port) as found:
+        inherited = {name: os.environ[name] for name in proxy.PROXY_VARIABLES if name in os.environ}
+        if any(value.rstrip("/") != found.url for value in inherited.values()):
+            name = next(iter(inherited))
+            say(f"{name} was set to another proxy, the agent now uses ours: to chain them, `capture up -- --mode upstream:URL`")
+        status, family = _run(program, command, _environment(found))
+        if found.owner is None:
+            _settle(directory, size, family)
+    _tell(directory, size, family if found.owner is None else None, command[0])
+    sys.exit(status)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found:
+        return found
+    exists = Path(name).is_file()
+    say(f"{name} is not executable" if exists else f"command not found: {name} (is it installed, and on PATH?)")
+    sys.exit(NOT_EXECUTABLE if exists else NOT_FOUND)
+
+
+@contextmanager
+def _proxy(directory: Path, confdir: Path, port: int) -> Iterator[proxy.Proxy]:
+    if found := proxy.running(directory):
+        yield found
+        return
+    with proxy.own(directory, confdir, port) as started:
+        yield started
+
+
+def _environment(found: proxy.Proxy) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in proxy.CLEARED_VARIABLES}
+    return kept | proxy.agent_environment(found, proxy.bundle(found.ca))
+
+
+def _run(program: str, command: tuple[str, ...], environment: dict[str, str]) -> tuple[int, set[int]]:
+    """(exit status, pids of the command and of its children that were seen). Signals sent to us alone are passed on."""
+    process = subprocess.Popen([command[0], *command[1:]], executable=program, env=environment)
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        kept[number] = signal.signal(number, lambda number, _: process.send_signal(number))
+    family = {process.pid}
+    pause = 0.05
+    try:
+        while True:
+            try:
+                status = process.wait(pause)
+                break
+            except subprocess.TimeoutExpired:
+                family |= _children(process.pid)
+                pause = min(LOOK, pause * 2)
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    return (status if status >= 0 else 128 - status), family
+
+
+def _children(pid: int) -> set[int]:
+    try:
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    except psutil.Error:
+        return set()
+
+
+def _recorded(directory: Path, size: int, family: set[int] | None) -> list[dict[str, Any]]:
+    """The flows recorded since the flow file had `size` bytes; of a shared proxy only those of the command's processes."""
+    flows = [flow for line in whole_lines(directory / FLOWS, size) if (flow := parse(line))]
+    return [flow for flow in flows if family is None or (flow.get("client") or {}).get("pid") in family]
+
+
+def _settle(directory: Path, size: int, family: set[int]) -> None:
+    """Waits until each flow of the command has its end on record: the proxy goes on, so nothing else tells."""
+    deadline = time.monotonic() + SETTLE
+    while time.monotonic() < deadline:
+        open_flows = {flow["flow_id"] for flow in _recorded(directory, size, family)}
+        open_flows -= {end["flow_id"] for end in LogReader(directory).ends()} if open_flows else set()
+        if not open_flows and time.monotonic() > deadline - SETTLE + 0.2:
+            return
+        time.sleep(0.05)
+
+
+def _tell(directory: Path, size: int, family: set[int] | None, name: str) -> None:
+    flows = _recorded(directory, size, family)
+    if not flows:
+        say(f"NOTHING WAS CAPTURED: {name} made no call to a model through the proxy. `capture doctor` says what to check")
+        return
+    reader = LogReader(directory)
+    ends = {end["flow_id"]: end["outcome"] for end in reader.ends()}
+    outcomes = Counter(ends.get(flow["flow_id"], "open") for flow in flows)
+    said = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    sids = list(dict.fromkeys(flow["sid"] for flow in flows))
+    models = ", ".join(dict.fromkeys(model for flow in flows if (model := catalogue.model_of(reader, flow))))
+    where = f"in {short(str(directory))}"
+    sessions = f"session {sids[0]}" if len(sids) == 1 else f"{len(sids)} sessions"
+    say(
+        f"captured {_plural(len(flows), 'flow')} ({said}) of {sessions}{f', {models}' if models else ''} {where}: capture show {sids[-1]}"
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,51 @@
+"""`capture up`: the proxy, with mitmweb to look into it, until Ctrl-C."""
+
+import os
+from pathlib import Path
+
+import click
+
+from capture import proxy
+from capture.commands.base import directory_option, say
+from capture.store import prepare
+
+
+@click.command()
+@directory_option
+@click.option("--port", type=click.IntRange(1, 65535), default=proxy.PORT, show_default=True, help="Of the proxy.")
+@click.option("--web-port", type=click.IntRange(1, 65535), default=proxy.WEB_PORT, show_default=True, help="Of mitmweb.")
+@click.option("--no-web", is_flag=True, help="Without mitmweb: less memory.")
+@click.option(
+    "--confdir",
+    type=click.Path(path_type=Path),
+    default=proxy.default_confdir,
+    show_default="~/.mitmproxy",
+    help="mitmproxy's folder, with its CA.",
+)
+@click.argument("options", nargs=-1, metavar="[-- MITMPROXY OPTIONS]")
+def up(directory: Path, port: int, web_port: int, no_web: bool, confdir: Path, options: tuple[str, ...]) -> None:
+    """Run the proxy in the foreground; print what to paste for an agent.
+
+    What follows `--` goes to mitmproxy, for example `-- --mode upstream:http://proxy.example:3128`.
+    """
+    prepare(directory)
+    proxy.prepare_confdir(confdir)
+    port = _port(port, "port")
+    web = None if no_web else _port(web_port, "web port")
+    os.environ.pop("SSLKEYLOGFILE", None)  # would write TLS keys
+    os.environ.pop("MITMPROXY_SSLKEYLOGFILE", None)
+    from mitmproxy.tools import main
+
+    greeting = str(proxy.ADDON.with_name("greeting.py"))
+    words = proxy.arguments(directory, port, web, confdir, ("-s", greeting, "--set", "termlog_verbosity=warn", *options))
+    if web is None:
+        main.mitmdump([*words, "--set", "flow_detail=0"])
+    else:
+        main.mitmweb(words)
+
+
+def _port(wanted: int, what: str) -> int:
+    found = proxy.free_port(wanted)
+    if found != wanted:
+        say(f"{what} {wanted} is taken, using {found}")
+    return found
