@@ -21,6 +21,7 @@ from capture.store import LogWriter
 TICK = 0.025  # seconds between two looks at a queue with work in it; what a kill can lose
 MAX_QUEUED = 128 << 20  # bytes waiting; what comes on top is dropped and counted (about 100 s of 500 busy agents)
 MAX_CONNECTIONS = 4096  # connections whose process is remembered
+MAX_FAULTS = 1000  # of flows not yet on record that are remembered
 LIKELY = 8  # processes that called last are asked first
 SLOW = 4.0  # seconds `stop` waits for the thread
 
@@ -44,6 +45,7 @@ class Recording:
         self._memory = Memory()
         self._flows: dict[str, FlowRecorder] = {}
         self._connections: dict[str, processes.Process] = {}
+        self._faults: dict[str, str] = {}  # flow id → what went wrong before the flow was on record
         self._callers: deque[int] = deque(maxlen=LIKELY)
         self._failing = False  # the last flush failed, and it was said
         self._thread = threading.Thread(target=self._run, name="sse-capture recorder", daemon=True)
@@ -57,15 +59,15 @@ class Recording:
     def disconnected(self, connection: str) -> None:
         self._put(self._disconnected, connection)
 
-    def opened(self, make: Callable[[], Opened], connection: str, stamp: Stamp) -> None:
-        """A flow begins; `make` gives its facts when the thread gets to it."""
-        self._put(self._opened, make, connection, stamp)
+    def opened(self, flow_id: str, make: Callable[[], Opened], connection: str, stamp: Stamp) -> None:
+        """A flow begins; `make` gives its facts when the thread gets to it. Said twice, it counts once."""
+        self._put(self._opened, flow_id, make, connection, stamp)
 
     def chunk(self, flow_id: str, data: bytes, stamp: Stamp) -> None:
         self._put_data(self._chunk, flow_id, data, stamp)
 
-    def message(self, flow_id: str, data: bytes, from_client: bool, stamp: Stamp) -> None:
-        self._put_data(self._message, flow_id, data, stamp, from_client)
+    def message(self, flow_id: str, data: bytes, from_client: bool, text: bool, stamp: Stamp) -> None:
+        self._put_data(self._message, flow_id, data, stamp, from_client, text)
 
     def closed(self, flow_id: str, how: Closed, stamp: Stamp, error: str | None = None, close_code: int | None = None) -> None:
         self._put(self._closed, flow_id, how, stamp, error, close_code)
@@ -168,23 +170,26 @@ class Recording:
     def _disconnected(self, connection: str) -> None:
         self._connections.pop(connection, None)
 
-    def _opened(self, make: Callable[[], Opened], connection: str, stamp: Stamp) -> None:
+    def _opened(self, flow_id: str, make: Callable[[], Opened], connection: str, stamp: Stamp) -> None:
+        if flow_id in self._flows:
+            return
         process = self._connections.get(connection, processes.NOBODY)
-        facts = make()
-        flow = FlowRecorder(facts, process, self._redactor, self._memory, self._inline_limit)
-        self._flows[facts.flow_id] = flow
+        flow = FlowRecorder(make(), process, self._redactor, self._memory, self._inline_limit)
+        if fault := self._faults.pop(flow_id, None):
+            flow.failed(fault)
+        self._flows[flow_id] = flow
         self._write(flow.open(stamp))
-        self._commented(facts.flow_id, flow.summary())
+        self._commented(flow_id, flow.summary())
 
     def _chunk(self, flow_id: str, data: bytes, stamp: Stamp) -> None:
         self._taken_bytes += len(data)
         if flow := self._flows.get(flow_id):
             self._write(flow.feed(data, stamp))
 
-    def _message(self, flow_id: str, data: bytes, stamp: Stamp, from_client: bool) -> None:
+    def _message(self, flow_id: str, data: bytes, stamp: Stamp, from_client: bool, text: bool) -> None:
         self._taken_bytes += len(data)
         if flow := self._flows.get(flow_id):
-            self._write(flow.message(data, from_client, stamp))
+            self._write(flow.message(data, from_client, stamp, text))
 
     def _gap(self, flow_id: str, chunks: int, size: int, stamp: Stamp) -> None:
         if flow := self._flows.get(flow_id):
@@ -200,6 +205,8 @@ class Recording:
     def _failed(self, where: str, what: str, flow_id: str | None) -> None:
         if flow_id and (flow := self._flows.get(flow_id)):
             flow.failed(what)
+        elif flow_id and len(self._faults) < MAX_FAULTS:
+            self._faults[flow_id] = what
         self._error(where, what, "the client's stream was not touched; please report this", flow_id)
 
     def _end_all(self, stamp: Stamp) -> None:

@@ -117,13 +117,16 @@ class SseLogger:
             loop.call_soon_threadsafe(call, *arguments)
 
     @contextmanager
-    def _watched(self, where: str, flow_id: str | None = None) -> Iterator[None]:
-        """A fault in a hook is said in the log and goes no further."""
+    def _watched(self, where: str, flow_id: str | None = None, last: Closed | None = None) -> Iterator[None]:
+        """A fault in a hook is said in the log and goes no further; one in a flow's `last` hook ends the flow all the same."""
         try:
             yield
         except Exception as problem:
             if self.recording:
                 self.recording.failed(where, problem, flow_id)
+                if last and flow_id:
+                    self._tapped.discard(flow_id)
+                    self.recording.closed(flow_id, last, now())
 
     # -- connections ------------------------------------------------------------------------------------------------------
 
@@ -143,11 +146,14 @@ class SseLogger:
         with self._watched("responseheaders", flow.id):
             if not self.recording or not flow.response or flow.response.status_code == 101:
                 return
-            if _is_stream(flow.response) or _calls_model(flow):
+            if _is_recorded(flow):
                 self._open(flow)
                 flow.response.stream = self._tap(flow.id)
             elif _passes_through(flow.response):
                 flow.response.stream = True
+            return
+        if flow.response:
+            flow.response.stream = True  # we failed: without this mitmproxy would hold the body back until its end
 
     def _tap(self, flow_id: str) -> Callable[[bytes], bytes]:
         """Called by mitmproxy with each chunk before it is sent."""
@@ -169,15 +175,16 @@ class SseLogger:
             self.web.chunk(flow_id, data)
 
     def response(self, flow: http.HTTPFlow) -> None:
-        with self._watched("response", flow.id):
-            if not flow.websocket:
+        with self._watched("response", flow.id, last=Closed.CLEANLY):
+            if not flow.websocket and _is_recorded(flow):
+                self._open(flow)
                 self._close(flow, Closed.CLEANLY)
         with self._watched("response", flow.id):
             self.web.ended(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        with self._watched("error", flow.id):
-            if flow.id not in self._tapped and _calls_model(flow) and not flow.websocket:
+        with self._watched("error", flow.id, last=Closed.WITH_ERROR):
+            if _is_recorded(flow):
                 self._open(flow)
             self._close(flow, _ended_by(flow), flow.error.msg if flow.error else None)
         with self._watched("error", flow.id):
@@ -192,13 +199,15 @@ class SseLogger:
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         with self._watched("websocket_message", flow.id):
             if self.recording and flow.websocket:
+                self._open(flow)
                 message = flow.websocket.messages[-1]
-                self.recording.message(flow.id, message.content, message.from_client, now())
+                self.recording.message(flow.id, message.content, message.from_client, message.is_text, now())
                 self.web.message(flow)
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
-        with self._watched("websocket_end", flow.id):
+        with self._watched("websocket_end", flow.id, last=Closed.WITH_ERROR):
             if socket := flow.websocket:
+                self._open(flow)
                 how = Closed.BY_CLIENT if socket.closed_by_client else Closed.BY_SERVER
                 self._close(flow, how, socket.close_reason, socket.close_code)
         with self._watched("websocket_end", flow.id):
@@ -207,11 +216,12 @@ class SseLogger:
     # -- flows ------------------------------------------------------------------------------------------------------------
 
     def _open(self, flow: http.HTTPFlow) -> None:
+        """Puts a flow on record that is not yet: one without an answer, one whose earlier hook failed, or simply a new one."""
         if self.recording and flow.id not in self._tapped:
             stamp = now()
-            self._tapped.add(flow.id)
             proxy = self._proxy_id
-            self.recording.opened(lambda: _facts_of(flow, stamp, proxy), flow.client_conn.id, stamp)
+            self.recording.opened(flow.id, lambda: _facts_of(flow, stamp, proxy), flow.client_conn.id, stamp)
+            self._tapped.add(flow.id)
 
     def _close(self, flow: http.HTTPFlow, how: Closed, error: str | None = None, close_code: int | None = None) -> None:
         if self.recording and flow.id in self._tapped:
@@ -222,6 +232,10 @@ class SseLogger:
 def _listening() -> list[tuple[str, int]]:
     server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
     return [(str(address[0]), int(address[1])) for address in server.listen_addrs()] if server else []
+
+
+def _is_recorded(flow: http.HTTPFlow) -> bool:
+    return (flow.response is not None and _is_stream(flow.response)) or _calls_model(flow)
 
 
 def _is_stream(response: http.Response) -> bool:

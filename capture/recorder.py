@@ -20,7 +20,7 @@ import orjson
 from capture import parts as parts_of
 from capture import providers, session, wire
 from capture.providers import End, Provider
-from capture.records import VERSION, Blob, Client, Entry, Outcome, Record, local_time
+from capture.records import VERSION, Blob, Client, Entry, Outcome, Record, loads, local_time
 from capture.redact import Redactor
 
 INLINE_LIMIT = (
@@ -29,7 +29,6 @@ INLINE_LIMIT = (
 INLINE_HEAD = 64 << 10  # bytes of it that stay in the line
 MAX_SESSIONS = 512  # sessions whose written parts are remembered; the parts of a forgotten one are written again
 MAX_PARTS = 20_000  # ids remembered per session: about 2 MB
-SNIFF = 8  # bytes that tell a stream from a body when the content type does not
 NAMED_UP_TO = 4 << 20  # bytes: a payload without an event name is parsed for its `type` up to this size (3 ms per MB)
 
 
@@ -106,11 +105,14 @@ class FlowRecorder:
         self.provider: Provider = providers.recognise(opened.method, path) or providers.UNKNOWN
         self._response = {name.lower(): value for name, value in opened.response_headers}
         self._content_type = self._response.get("content-type", "")
+        self._encoding = self._response.get("content-encoding", "").strip().lower().removeprefix("identity")
         self._inflater: wire.Inflater | None = None
         self._decoder: wire.Decoder | None = None
+        self._streams = wire.media_type(self._content_type) in wire.STREAMS  # a plain answer has no terminal event
         self._beginning = b""  # of a body that must be sniffed
-        self._encoded = b""  # the bytes before the first that could be decoded: a wrong label shows there
+        self._encoded = b""  # the bytes before the first that could be decoded: a wrong label shows in them
         self._undecodable: str | None = None
+        self._binary = False  # the WebSocket message at hand is not text
         self.session = session.Session("", "")
         self.client = Client()
         self._constant: dict[str, Any] = {}  # the metadata all lines of the flow share
@@ -148,8 +150,9 @@ class FlowRecorder:
             self._first_byte = stamp.mono
         return self._lines(self._decode(chunk), stamp)
 
-    def message(self, content: bytes, from_client: bool, stamp: Stamp) -> list[Entry]:
+    def message(self, content: bytes, from_client: bool, stamp: Stamp, text: bool = True) -> list[Entry]:
         """The line record of a WebSocket message; of a request its new parts first."""
+        self._binary = not text
         if from_client:
             return self._client_message(content, stamp)
         self._wire_bytes += len(content)
@@ -161,11 +164,13 @@ class FlowRecorder:
 
     def gap(self, chunks: int, size: int, stamp: Stamp) -> list[Entry]:
         """Says in its place that `chunks` (`size` bytes) were not recorded. What follows starts afresh at the next frame."""
+        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp)]
         self._gaps[0] += chunks
         self._gaps[1] += size
-        self._decoder, self._inflater = None, None
+        if self._encoding:
+            self._undecodable = self._undecodable or "content-encoding: bytes before these are missing"
         payload = orjson.dumps({"type": "capture.gap", "chunks": chunks, "bytes": size}).decode()
-        return [self._line("capture.gap", payload, {}, "in", stamp)]
+        return [*entries, self._line("capture.gap", payload, {}, "in", stamp)]
 
     def failed(self, error: str) -> None:
         """Recording itself went wrong for this flow: said in its end record."""
@@ -173,15 +178,7 @@ class FlowRecorder:
 
     def close(self, how: Closed, stamp: Stamp, error: str | None = None, close_code: int | None = None) -> list[Entry]:
         """What was still pending, and the end record."""
-        entries = self._late_open(stamp)
-        pending: list[wire.Frame] = []
-        if self._beginning and self._decoder is None:
-            self._decoder = wire.sniff(self._beginning)()
-            pending += self._decoder.feed(self._beginning)
-            self._beginning = b""
-        if self._decoder is not None:
-            pending += self._decoder.close()
-        entries += self._lines(pending, stamp)
+        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp)]
         return [*entries, self._end_record(how, stamp, error, close_code)]
 
     def summary(self) -> str:
@@ -294,29 +291,43 @@ class FlowRecorder:
 
     # -- the response -----------------------------------------------------------------------------------------------------
 
-    def _decode(self, chunk: bytes) -> list[wire.Frame]:
+    def _decode(self, chunk: bytes, last: bool = False) -> list[wire.Frame]:
+        """The frames that `chunk` completed. `last`: no more bytes will tell what these are."""
         if self._undecodable is not None:
-            return [wire.Frame(chunk)]
+            return [wire.Frame(chunk)] if chunk else []
         if not self._decoded_bytes:
             self._encoded += chunk
         try:
             if self._inflater is None:
-                self._inflater = wire.inflater(self._response.get("content-encoding", ""))
+                if self._encoding and not last and not wire.sniffable(self._encoded):
+                    return []
+                if wire.looks_plain(self._encoded):
+                    self._encoding = ""  # the label is wrong: nothing is encoded
+                self._inflater, chunk = wire.inflater(self._encoding), self._encoded
             data = self._inflater.feed(chunk)
         except wire.EncodingError as problem:
-            if self._decoded_bytes or not wire.looks_plain(self._encoded):
-                self._undecodable = f"content-encoding: {problem}"
-                return [*(self._decoder.close() if self._decoder else []), wire.Frame(self._encoded or chunk)]
-            self._inflater, data = wire.inflater(""), self._encoded  # the label is wrong: nothing is encoded
+            self._undecodable = f"content-encoding: {problem}"
+            return [*(self._decoder.close() if self._decoder else []), wire.Frame(self._encoded or chunk)]
         self._decoded_bytes += len(data)
         if self._decoded_bytes:
             self._encoded = b""
         if self._decoder is None:
             data = self._beginning = self._beginning + data
-            if len(data) < SNIFF and wire.media_type(self._content_type) not in wire.STREAMS:
+            known = last or wire.sniffable(data) or wire.media_type(self._content_type) in wire.STREAMS
+            if not data or not known:
                 return []
             self._decoder, self._beginning = wire.decoder_for(self._content_type, data), b""
+            self._streams = not isinstance(self._decoder, wire.BodyDecoder)
         return self._decoder.feed(data)
+
+    def _pending(self) -> list[wire.Frame]:
+        """What no end was seen of; afterwards nothing is held."""
+        undecided = self._beginning or (self._encoded and self._inflater is None)
+        frames = self._decode(b"", last=True) if undecided else []
+        if self._decoder is not None:
+            frames += self._decoder.close()
+            self._decoder = None
+        return frames
 
     def _lines(self, frames: list[wire.Frame], stamp: Stamp, direction: str = "in") -> list[Entry]:
         entries: list[Entry] = []
@@ -329,6 +340,8 @@ class FlowRecorder:
                 extra["part"] = f"{frame.part}/{frame.part}" if frame.last else str(frame.part)
             if frame.cut:
                 extra["cut"] = True
+            if self._binary:
+                extra["binary"] = True
             if self._undecodable:
                 extra["error"] = self._undecodable
             entries += [*blobs, self._line(name, payload, extra, direction, stamp)]
@@ -342,7 +355,7 @@ class FlowRecorder:
         end = self.provider.end(name, payload)
         if end is not End.OPEN:
             self._end, self._asked = end, False
-            self._terminal_event = name if payload != b"[DONE]" else "[DONE]"
+            self._terminal_event = self.provider.last_word if end is End.COMPLETE and self.provider.last_word else name
 
     # -- records ----------------------------------------------------------------------------------------------------------
 
@@ -363,7 +376,7 @@ class FlowRecorder:
             return clean.decode("utf-8", "replace"), extra, blobs
 
     def _line(self, event: str, payload: str, extra: dict[str, Any], direction: str, stamp: Stamp) -> Record:
-        microseconds = int((stamp.mono - self._opened.started.mono) * 1e6)
+        microseconds = round((stamp.mono - self._opened.started.mono) * 1e6)
         metadata = orjson.dumps({**self._constant, "dir": direction, "us": microseconds, **extra}).decode()
         flow_id, sid = self._opened.flow_id, self.session.sid
         fields = {
@@ -431,9 +444,10 @@ class FlowRecorder:
                 return "server_closed"
             case Closed.WITH_ERROR:
                 return "error"
-        if (self._opened.status or 0) >= 400:
+        if not 200 <= (self._opened.status or 0) < 400:  # mitmproxy 12.2.3 takes a 103 for the answer and drops what follows
             return "error"
-        cut = self.provider is not providers.UNKNOWN and self._transport() != "json" and self._opened.method != "HEAD"
+        has_body = self._opened.method != "HEAD" and self._opened.status not in (204, 304)
+        cut = has_body and self.provider is not providers.UNKNOWN and self._streams
         return "server_closed" if cut else "complete"
 
     def _transport(self) -> str:
@@ -455,8 +469,8 @@ def _payload_name(payload: bytes, frame: wire.Frame) -> str:
     if frame.part > 1 or len(payload) > NAMED_UP_TO or not payload.startswith(b"{"):
         return "message"
     try:
-        value = orjson.loads(payload)
-    except orjson.JSONDecodeError:
+        value = loads(payload)
+    except ValueError:
         return "message"
     for key in ("type", "object"):
         if isinstance(name := value.get(key), str) and name:

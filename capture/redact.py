@@ -42,24 +42,29 @@ class Rule(NamedTuple):
     salted: bool = False
 
 
-# A word begins here: also behind a JSON escape (`\n`, `\u0026`) or a URL escape (`%3D`), where \b would see one long word.
-START = r"(?:^|[^0-9A-Za-z_]|\\[nrtbf]|\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2})"
+# A word begins here: also behind a JSON escape (`\n`, `\u0026`), a Python one (`\x1b`), a URL escape (`%3D`) or a colour
+# (`ESC[32m`, `ESC[K` of grep), where \b would see one long word.
+START = r"(?:^|[^0-9A-Za-z_]|\\[nrtbf]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|\[[0-9;]{0,20}[mK])"
 Q = r'\\*"'  # a quote, at any depth of JSON inside JSON
 SP = r"(?:\s|\\[nrt])*"  # white space, also escaped
 
 QUOTES = r'[\\"' + r"']*"  # any quotes, also escaped ones
+SPACE = r"(?: |\+|%20)"  # one space, also in a form or a URL
+ESCAPED = r"\\+(?:/|u00[0-9A-Fa-f]{2})"  # a character of a token as some servers write it in JSON (`\/`, `\u003d`)
 
 RULES: tuple[Rule, ...] = (
     Rule(
         "private_key",
-        r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[A-Za-z0-9+/=:,. \r\n\t-]|\\+[nrt])*)",
+        rf"(-----BEGIN{SPACE}(?:[A-Z0-9]{{1,20}}{SPACE}){{0,3}}PRIVATE{SPACE}KEY(?:{SPACE}BLOCK)?-----"
+        r"(?:[A-Za-z0-9+/=:,. \r\n\t]|-[A-Za-z0-9]|\\+(?:[nrt/]|u00[0-9A-Fa-f]{2})|%[0-9A-Fa-f]{2})*"
+        rf"(?:-----END{SPACE}(?:[A-Z0-9]{{1,20}}{SPACE}){{0,3}}PRIVATE{SPACE}KEY(?:{SPACE}BLOCK)?-----)?)",
     ),
     # what providers of models hand out
     Rule("anthropic", START + r"(sk-ant-[A-Za-z0-9_-]{8,})"),  # api03, oat01, ort01, sid01 …: the list is open
-    Rule("openai", START + r"(sk-(?:proj|svcacct|admin|or-v1|None|service|lf|cp|user)-[A-Za-z0-9_-]{16,})"),
+    Rule("openai", START + r"(sk-(?:proj|svcacct|admin|or-v1|None|service|lf|cp|sp|user|kimi)-[A-Za-z0-9_-]{16,})"),
     Rule("sk", START + r"(sk-[A-Za-z0-9]{20,})"),  # openai's old keys, deepseek, moonshot, litellm
     Rule("google_api", START + r"(AIza[A-Za-z0-9_-]{35,})"),
-    Rule("google_oauth", START + r"(ya29\.[A-Za-z0-9_-]{4,}|1//0[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,})"),
+    Rule("google_oauth", START + r"(ya29\.[A-Za-z0-9._-]{4,}|1//0[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,})"),
     Rule("huggingface", START + r"(hf_[A-Za-z0-9]{20,})"),
     Rule("groq", START + r"(gsk_[A-Za-z0-9]{20,})"),
     Rule("xai", START + r"(xai-[A-Za-z0-9]{20,})"),
@@ -85,27 +90,27 @@ RULES: tuple[Rule, ...] = (
     Rule("telegram", START + r"([0-9]{8,10}:AA[A-Za-z0-9_-]{32,})"),
     # what stands in headers, URLs, commands and OAuth answers
     Rule("jwt", START + r"(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?)"),
-    Rule("bearer", r"(?i)bearer(?:\s|%20|\+)+([A-Za-z0-9._~+/=-]{16,})"),
+    Rule("bearer", rf"(?i)bearer(?:\s|%20|\+)+((?:[A-Za-z0-9._~+/=-]|{ESCAPED}){{16,}})"),
     Rule(
         "basic",
-        r"(?i)authorization" + QUOTES + SP + "[:=]" + SP + QUOTES + r"basic\s+([A-Za-z0-9+/=_-]{6,})",
+        r"(?i)authorization" + QUOTES + SP + "[:=,]" + SP + QUOTES + r"basic\s+([A-Za-z0-9+/=_-]{6,})",
         salted=True,
     ),
     Rule(
         "curl_user",
         r"(?:^|[^0-9A-Za-z_])curl\b[^|;\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?"
         + QUOTES
-        + r"([^\s:\\\"'|;$]{1,100}:[^\s\\\"'|;]{1,200})",
+        + r"([^\s:\\\"'|;$]{1,100}:[^\s\\\"'|;]+)",
         salted=True,
     ),
     Rule(
         "url_user",
-        r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}:\\*/\\*/([^\s/:@\\\"'<>?#{}$|*]{0,100}:[^\s/@\\\"'<>{}$|*]{1,200})@",
+        r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}:\\*/\\*/([^\s/:@\\\"'<>?#{}$|*]{0,100}:[^\s/@\\\"'<>{}$|*][^\s/@\\\"'<>]*)@",
         salted=True,
     ),
     Rule(
         "url_parameter",
-        r"(?i)(?:[?&;]|\\u0026|&amp;|%26|%3F)"
+        r"(?i)(?:[?&;#]|\\u0026|&amp;|%26|%3F|%23)"
         r"(?:key|api_?key|access_token|refresh_token|id_token|token|sig|signature|code|client_secret"
         r"|X-Amz-Signature|X-Amz-Security-Token)(?:=|%3D)([A-Za-z0-9._~+/=%-]{8,})",
         salted=True,
@@ -113,7 +118,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "oauth_json",
         rf"(?i){Q}(?:access_?token|refresh_?token|id_?token|client_?secret|code_?verifier){Q}{SP}:{SP}{Q}"
-        r'([^"\\\s]{4,})',
+        rf'((?:[^"\\\s]|{ESCAPED}){{4,}})',
         salted=True,
     ),
     Rule(
@@ -184,7 +189,10 @@ class Redactor:
 
     def string(self, text: str) -> str:
         """`text` for a str."""
-        data = text.encode("utf-8", "surrogateescape")
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half a surrogate pair, out of a JSON escape
+            data = text.encode("utf-8", "surrogatepass")
         clean = self.text(data)
         return text if clean is data else clean.decode("utf-8", "surrogateescape")
 
@@ -214,13 +222,13 @@ class Redactor:
 
     def _parameter(self, name: str, value: str) -> str:
         secret = value and name.lower() in SECRET_PARAMETERS
-        return self.value(value) if secret else quote(value, safe=SAFE_IN_QUERY)
+        return self.value(value) if secret else quote(self.string(value), safe=SAFE_IN_QUERY)
 
     def _replace(self, pattern: Any, salted: bool, data: bytes) -> bytes:
         pieces, end = [], 0
         for match in pattern.finditer(data):
             start, stop = match.span(1)
-            if start < end or data[start : start + 5] == b"hash:":
+            if DONE.fullmatch(data, start, stop):
                 continue
             pieces += [data[end:start], self.value(data[start:stop], salted).encode()]
             end = stop
@@ -228,3 +236,4 @@ class Redactor:
 
 
 SAFE_IN_QUERY = "$:/,!*'()@-._~"
+DONE = re.compile(rb"hash:[0-9a-f]{16}")  # what an earlier rule put there

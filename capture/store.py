@@ -27,7 +27,7 @@ from typing import IO, Any
 
 import orjson
 
-from capture.records import VERSION, Blob, Entry, Kind, Record, dumps, local_time
+from capture.records import VERSION, Blob, Entry, Kind, Record, dumps, loads, local_time
 
 FLOWS, LINES, ENDS = "sse_flows.jsonl", "sse_lines.jsonl", "sse_flow_ends.jsonl"
 FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}
@@ -321,7 +321,8 @@ class Presence:
         try:
             fcntl.flock(gate, fcntl.LOCK_EX)  # two starts at once: one after the other
             living = 0
-            for path in sorted((directory / "proxies").glob("*.[jd]*")):
+            folder = directory / "proxies"
+            for path in sorted([*folder.glob("*.json"), *folder.glob("*.dead")]):
                 descriptor = _lock(path)
                 if descriptor is None:
                     living += 1
@@ -494,8 +495,8 @@ class LogReader:
         """The payload's JSON value, or its text where it is no JSON (`[DONE]`)."""
         text = self.payload(record)
         try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
+            return loads(text)
+        except ValueError:
             return text
 
 

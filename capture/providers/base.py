@@ -1,5 +1,6 @@
 """The contract of a vocabulary: what one provider's requests look like and what its frames mean."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -20,7 +21,7 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One vocabulary. All fields are pure functions or constants."""
+    """One vocabulary. All fields are pure functions or constants; none raises on odd input, which is `Unknown`, or nothing."""
 
     name: str  # whose vocabulary: anthropic, openai, gemini
     api: str  # which of its interfaces: messages, responses, chat, generate_content
@@ -28,19 +29,41 @@ class Provider:
     end: Callable[[str, bytes], End]  # (event name, payload): does the stream end here? Runs on every frame: no parsing
     decode: Callable[[str, Json], Iterator[Event]]  # (event name, payload): the events of a frame from the server
     decode_part: Callable[[str, Json], Iterator[Event]]  # (event name `request.…`, part): the events of a request part
+    last_word: str | None = None  # what its terminal event is called where the event has no name of its own
     opens: Callable[[Json], bool] = lambda body: False  # is this WebSocket message of the client a request?
 
 
-def text_of(content: Json) -> str:
-    """The text in a content value: a string, or a list of blocks that have a `text`."""
+def text_of(content: Json, depth: int = 8) -> str:
+    """The text in a content value: a string, or a list of blocks that have a `text`. `depth`: levels looked into."""
     if isinstance(content, str):
         return content
-    if isinstance(content, list):
-        return "\n".join(filter(None, (text_of(block) for block in content)))
-    if isinstance(content, dict):
-        return text_of(content.get("text") or content.get("content") or content.get("output") or "")
+    if isinstance(content, list) and depth:
+        return "\n".join(filter(None, (text_of(block, depth - 1) for block in content)))
+    if isinstance(content, dict) and depth:
+        return text_of(content.get("text") or content.get("content") or content.get("output"), depth - 1)
     return ""
+
+
+def json_text(value: Json) -> str:
+    """A decoded value as JSON again: also lone surrogates and long integers, which orjson refuses."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def number(value: Json) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def word(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def items(value: Json) -> list[dict[str, Json]]:
+    """The objects of a JSON array; what else stands in it, or instead of it, is left out."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def member(value: Json, *path: str) -> Json:
+    """What stands at the end of a path of names; None when there is no such place."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

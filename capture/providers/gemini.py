@@ -5,8 +5,6 @@ https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent
 
 from collections.abc import Iterator
 
-import orjson
-
 from capture.events import (
     Event,
     Failed,
@@ -20,7 +18,7 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import End, Json, Provider, number, text_of
+from capture.providers.base import End, Json, Provider, items, json_text, number, text_of, word
 
 
 def recognises(method: str, path: str) -> bool:
@@ -38,38 +36,53 @@ def decode(event: str, payload: Json) -> Iterator[Event]:
     match inner:
         case {"error": dict(error)}:
             yield Failed(str(error.get("status") or error.get("code")), str(error.get("message")))
-        case {"candidates": list(candidates)}:
-            yield MessageStarted(inner.get("responseId"), inner.get("modelVersion"))
+        case {"candidates": _} | {"usageMetadata": _} | {"promptFeedback": _}:
+            yield MessageStarted(word(inner.get("responseId")), word(inner.get("modelVersion")))
+            candidates = items(inner.get("candidates"))
             for candidate in candidates:
-                yield from _content(candidate.get("content") or {}, "assistant")
+                yield from _content(candidate.get("content"), "assistant")
             yield from _usage(inner.get("usageMetadata"))
-            for candidate in candidates:
-                if candidate.get("finishReason"):
-                    yield Stopped(candidate["finishReason"])
+            for said in (*candidates, inner.get("promptFeedback")):
+                if reason := _reason(said):
+                    yield Stopped(reason)
         case _:
             yield Unknown(event, payload)
 
 
 def decode_part(event: str, part: Json) -> Iterator[Event]:
-    if event == "request.tools" or not isinstance(part, dict):
-        return
-    role = "system" if event == "request.system" else {"model": "assistant"}.get(part.get("role", ""), "user")
-    yield from _content(part, role)
+    match part:
+        case _ if event == "request.tools":
+            pass
+        case dict():
+            role = "system" if event == "request.system" else "assistant" if part.get("role") == "model" else "user"
+            yield from _content(part, role)
+        case _:
+            yield Unknown(event, part)
+
+
+def _reason(said: Json) -> str | None:
+    """Why a candidate ended (`finishReason`) or a prompt was refused (`blockReason`); None when neither."""
+    return word(said.get("finishReason") or said.get("blockReason")) if isinstance(said, dict) else None
 
 
 def _content(content: Json, role: str) -> Iterator[Event]:
-    for index, part in enumerate(content.get("parts") or []):
+    parts = content.get("parts") if isinstance(content, dict) else None
+    for index, part in enumerate(parts if isinstance(parts, list) else []):
         match part:
+            case {"text": ""}:
+                pass
             case {"thought": True, "text": str(text)}:
                 yield ReasoningDelta(text)
             case {"text": str(text)}:
                 yield TextDelta(text, role)
-            case {"functionCall": {"name": name} as call}:
+            case {"functionCall": {"name": str(name)} as call}:
                 key = str(call.get("id") or f"{name}-{index}")
                 yield ToolCallStarted(key, str(call.get("id") or name), name)
-                yield ToolCallEnded(key, orjson.dumps(call.get("args")).decode())
-            case {"functionResponse": {"name": name} as result}:
+                yield ToolCallEnded(key, json_text(call.get("args") or {}))
+            case {"functionResponse": {"name": str(name)} as result}:
                 yield ToolResult(str(result.get("id") or name), text_of(result.get("response")))
+            case {"thoughtSignature": _, **rest} if not rest:
+                pass
             case _:
                 yield Unknown("part", part)
 
@@ -84,4 +97,4 @@ def _usage(usage: Json) -> Iterator[Event]:
         )
 
 
-PROVIDER = Provider("gemini", "generate_content", recognises, end, decode, decode_part)
+PROVIDER = Provider("gemini", "generate_content", recognises, end, decode, decode_part, last_word="finishReason")

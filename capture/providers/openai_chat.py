@@ -16,7 +16,7 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import End, Json, Provider, number, text_of
+from capture.providers.base import End, Json, Provider, items, member, number, text_of, word
 
 
 def recognises(method: str, path: str) -> bool:
@@ -33,11 +33,14 @@ def decode(event: str, payload: Json) -> Iterator[Event]:
     match payload:
         case {"error": dict(error)}:
             yield Failed(str(error.get("code") or error.get("type")), str(error.get("message")))
-        case {"choices": list(choices)}:
-            if not choices or _delta(choices[0]).get("role"):
-                yield MessageStarted(payload.get("id"), payload.get("model"))
+        case {"choices": list()}:
+            choices = items(payload["choices"])
+            if any(_delta(choice).get("role") for choice in choices):
+                yield MessageStarted(word(payload.get("id")), word(payload.get("model")))
             for choice in choices:
-                yield from _choice(choice)
+                yield from _said(_delta(choice), "assistant")
+                if reason := word(choice.get("finish_reason")):
+                    yield Stopped(reason)
             yield from _usage(payload.get("usage"))
         case "[DONE]":
             pass
@@ -46,37 +49,35 @@ def decode(event: str, payload: Json) -> Iterator[Event]:
 
 
 def decode_part(event: str, part: Json) -> Iterator[Event]:
-    if event == "request.tools" or not isinstance(part, dict):
-        return
-    if part.get("role") == "tool":
-        yield ToolResult(part.get("tool_call_id") or "", text_of(part.get("content")))
-        return
-    yield from _said(part, part.get("role", "user"))
+    match part:
+        case _ if event == "request.tools":
+            pass
+        case {"role": "tool"}:
+            yield ToolResult(word(part.get("tool_call_id")) or "", text_of(part.get("content")))
+        case {"role": str(role)}:
+            yield from _said(part, role)
+        case _:
+            yield Unknown(event, part)
 
 
-def _delta(choice: Json) -> dict[str, Json]:
-    found = choice.get("delta") or choice.get("message") or {}
+def _delta(choice: dict[str, Json]) -> dict[str, Json]:
+    """What a choice adds to its message, or in a plain answer the message itself."""
+    found = choice.get("delta") or choice.get("message")
     return found if isinstance(found, dict) else {}
 
 
-def _choice(choice: Json) -> Iterator[Event]:
-    yield from _said(_delta(choice), "assistant")
-    if choice.get("finish_reason"):
-        yield Stopped(choice["finish_reason"])
-
-
 def _said(message: dict[str, Json], role: str) -> Iterator[Event]:
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if isinstance(reasoning, str):
+    if reasoning := word(message.get("reasoning_content")) or word(message.get("reasoning")):
         yield ReasoningDelta(reasoning)
     if text := text_of(message.get("content")):
         yield TextDelta(text, role)
-    for position, call in enumerate(message.get("tool_calls") or []):
-        key, function = str(call.get("index", position)), call.get("function") or {}
-        if call.get("id"):
-            yield ToolCallStarted(key, call["id"], function.get("name") or "")
-        if function.get("arguments"):
-            yield ToolArgumentsDelta(key, function["arguments"])
+    for position, call in enumerate(items(message.get("tool_calls"))):
+        key = str(call.get("index", position))
+        function = call["function"] if isinstance(call.get("function"), dict) else {}
+        if call_id := word(call.get("id")):
+            yield ToolCallStarted(key, call_id, word(function.get("name")) or "")
+        if arguments := word(function.get("arguments")):
+            yield ToolArgumentsDelta(key, arguments)
         if "index" not in call:
             yield ToolCallEnded(key)
 
@@ -86,9 +87,9 @@ def _usage(usage: Json) -> Iterator[Event]:
         yield UsageReported(
             input=number(usage.get("prompt_tokens")),
             output=number(usage.get("completion_tokens")),
-            cached=number((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
-            reasoning=number((usage.get("completion_tokens_details") or {}).get("reasoning_tokens")),
+            cached=number(member(usage, "prompt_tokens_details", "cached_tokens")),
+            reasoning=number(member(usage, "completion_tokens_details", "reasoning_tokens")),
         )
 
 
-PROVIDER = Provider("openai", "chat", recognises, end, decode, decode_part)
+PROVIDER = Provider("openai", "chat", recognises, end, decode, decode_part, last_word="[DONE]")

@@ -1,5 +1,7 @@
 """Chunks to frames: which decoder reads which content type."""
 
+import re
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 
 from capture.wire.base import MAX_FRAME_BYTES, Decoder, Frame
@@ -12,7 +14,9 @@ from capture.wire.sse import SseDecoder
 
 __all__ = [
     "MAX_FRAME_BYTES",
+    "SNIFF",
     "STREAMS",
+    "BodyDecoder",
     "Decoder",
     "EncodingError",
     "Frame",
@@ -22,6 +26,7 @@ __all__ = [
     "looks_plain",
     "media_type",
     "sniff",
+    "sniffable",
 ]
 
 STREAMS: dict[str, Callable[[], Decoder]] = {
@@ -33,7 +38,10 @@ STREAMS: dict[str, Callable[[], Decoder]] = {
     "application/vnd.amazon.eventstream": EventStreamDecoder,
 }
 
+SNIFF = 16  # bytes behind leading white space: they tell a stream from a body, and text from compressed bytes
 SSE_BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\xef\xbb\xbfdata:", b"\xef\xbb\xbfevent:")
+ARRAY_OF_OBJECTS = re.compile(rb"\[\s*(?:\{|$)")  # text that only begins with a bracket (`[upstream] timeout`) is no array
+CONTROL = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")  # what hardly stands in text (ESC may: coloured messages)
 
 
 def media_type(content_type: str) -> str:
@@ -41,19 +49,27 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+def sniffable(beginning: bytes) -> bool:
+    """Whether these are bytes enough: `sniff` and `looks_plain` say the same of any longer beginning."""
+    return len(beginning.lstrip()) >= SNIFF
+
+
 def sniff(beginning: bytes) -> Callable[[], Decoder]:
     """What a body is whose content type does not say that it is a stream."""
-    beginning = beginning.lstrip(b"\r\n\t ")
+    beginning = beginning.lstrip()[:SNIFF]
     if beginning.startswith(SSE_BEGINNINGS):
         return SseDecoder
-    if beginning.startswith(b"["):
+    if ARRAY_OF_OBJECTS.match(beginning):
         return JsonArrayDecoder
     return BodyDecoder
 
 
 def looks_plain(beginning: bytes) -> bool:
-    """Whether bytes said to be compressed are text all the same."""
-    return sniff(beginning) is not BodyDecoder or beginning.lstrip().startswith(b"{")
+    """Whether bytes said to be compressed are text all the same. (Compressed bytes pass for text once in some 10^8 streams.)"""
+    beginning = beginning.lstrip()[:SNIFF]
+    if sniff(beginning) is BodyDecoder and not beginning.startswith(b"{"):
+        return False
+    return not CONTROL.search(getincrementaldecoder("utf-8")("replace").decode(beginning))
 
 
 def decoder_for(content_type: str, beginning: bytes) -> Decoder:

@@ -48,7 +48,7 @@ class Pieces:
         if self.size <= MAX_FRAME_BYTES:
             return []
         whole = b"".join(self.chunks)
-        cut = len(whole) - len(whole) % MAX_FRAME_BYTES or len(whole)
+        cut = (len(whole) - 1) // MAX_FRAME_BYTES * MAX_FRAME_BYTES  # at least a byte stays: the last part is never empty
         frames = []
         for start in range(0, cut, MAX_FRAME_BYTES):
             self.part += 1

@@ -6,7 +6,7 @@ and bytes that are not of the promised encoding raise `EncodingError` once.
 
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import brotli  # type: ignore[import-untyped]
 import zstandard
@@ -29,33 +29,55 @@ class Identity:
         return chunk
 
 
-class Zlib:
-    """gzip (any number of members one after the other) and deflate (with the zlib header, or raw as some servers send it)."""
+class Members:
+    """Any number of compressed members one after the other; what stands behind a member and is none is left out, as gzip(1) does.
 
-    def __init__(self, wbits: int) -> None:
-        self._wbits = wbits
-        self._stream = zlib.decompressobj(wbits)
-        self._head: bytes | None = b""  # the first two bytes tell the zlib header from raw deflate; None once they are here
+    gzip: https://www.rfc-editor.org/rfc/rfc1952#section-2.2, zstd: https://www.rfc-editor.org/rfc/rfc8878#section-3.1
+    """
+
+    def __init__(self, new: Callable[[], Any]) -> None:
+        """`new` makes what undoes one member: `decompress`, `eof` and `unused_data`, as zlib and zstandard name them."""
+        self._new = new
+        self._stream = new()
+        self._whole = 0  # members that have ended
+        self._gave = False  # the member open now has given bytes: it is one
+        self._over = False
 
     def feed(self, chunk: bytes) -> bytes:
         out = []
-        try:
-            if self._head is not None:
-                self._head += chunk
-                if len(self._head) < 2:
-                    return b""
-                chunk, self._head = self._head, None
-                if self._wbits == zlib.MAX_WBITS and not (chunk[0] & 15 == 8 and int.from_bytes(chunk[:2]) % 31 == 0):
-                    self._wbits = -zlib.MAX_WBITS
-                    self._stream = zlib.decompressobj(self._wbits)
-            while chunk:
-                if self._stream.eof:
-                    self._stream = zlib.decompressobj(self._wbits)
-                out.append(self._stream.decompress(chunk))
-                chunk = self._stream.unused_data
-        except zlib.error as error:
-            raise EncodingError(str(error)) from None
+        while chunk and not self._over:
+            if self._stream.eof:
+                self._stream, self._gave = self._new(), False
+                self._whole += 1
+            try:
+                data = self._stream.decompress(chunk)
+            except (zlib.error, zstandard.ZstdError) as error:
+                if self._gave or not self._whole:
+                    raise EncodingError(str(error)) from None
+                self._over = True
+                break
+            self._gave = self._gave or bool(data)
+            out.append(data)
+            chunk = self._stream.unused_data if self._stream.eof else b""
         return b"".join(out)
+
+
+class Deflate:
+    """deflate with the zlib header, or raw as some servers send it: the first two bytes tell."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._members: Members | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        if self._members is None:
+            chunk = self._head = self._head + chunk
+            if len(chunk) < 2:
+                return b""
+            zlib_header = chunk[0] & 15 == 8 and int.from_bytes(chunk[:2]) % 31 == 0  # https://www.rfc-editor.org/rfc/rfc1950
+            wbits = zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS
+            self._members = Members(lambda: zlib.decompressobj(wbits))
+        return self._members.feed(chunk)
 
 
 class Brotli:
@@ -72,19 +94,6 @@ class Brotli:
         return out
 
 
-class Zstd:
-    """https://www.rfc-editor.org/rfc/rfc8878 (any number of frames one after the other)"""
-
-    def __init__(self) -> None:
-        self._stream = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-
-    def feed(self, chunk: bytes) -> bytes:
-        try:
-            return self._stream.decompress(chunk)
-        except zstandard.ZstdError as error:
-            raise EncodingError(str(error)) from None
-
-
 class Stack:
     """Several encodings, undone from the last applied to the first."""
 
@@ -97,13 +106,21 @@ class Stack:
         return chunk
 
 
+def _gzip() -> Inflater:
+    return Members(lambda: zlib.decompressobj(16 + zlib.MAX_WBITS))
+
+
+def _zstd() -> Inflater:
+    return Members(lambda: zstandard.ZstdDecompressor().decompressobj())
+
+
 INFLATERS: dict[str, Callable[[], Inflater]] = {
     "identity": Identity,
-    "gzip": lambda: Zlib(16 + zlib.MAX_WBITS),
-    "x-gzip": lambda: Zlib(16 + zlib.MAX_WBITS),
-    "deflate": lambda: Zlib(zlib.MAX_WBITS),
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": Deflate,
     "br": Brotli,
-    "zstd": Zstd,
+    "zstd": _zstd,
 }
 
 

@@ -11,7 +11,7 @@ import struct
 
 import orjson
 
-from capture.wire.base import MAX_FRAME_BYTES, Frame
+from capture.wire.base import MAX_FRAME_BYTES, Frame, Pieces
 
 PRELUDE = struct.Struct(">III")
 OVERHEAD = PRELUDE.size + 4  # the prelude and the checksum at the end
@@ -19,22 +19,25 @@ VALUE_LENGTHS = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}  # bytes, by h
 
 
 class EventStreamDecoder:
-    """A frame for each message; from the first message that breaks the format on, the bytes as they are."""
+    """A frame for each message; from the first message that breaks the format on, the bytes as they are, as one frame."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
-        self._broken = False
+        self._broken: Pieces | None = None
 
     def feed(self, chunk: bytes) -> list[Frame]:
         if self._broken:
-            return [Frame(chunk, cut=True)]
+            self._broken.add(chunk)
+            return self._broken.overflow()
         self._pending += chunk
         frames: list[Frame] = []
         while len(self._pending) >= PRELUDE.size:
             total, headers, crc = PRELUDE.unpack_from(self._pending)
             if crc != binascii.crc32(self._pending[:8]) or not OVERHEAD + headers <= total <= MAX_FRAME_BYTES:
-                self._broken = True
-                return [*frames, *self.close()]
+                self._broken = Pieces()
+                self._broken.add(bytes(self._pending))
+                self._pending.clear()
+                return [*frames, *self._broken.overflow()]
             if len(self._pending) < total:
                 break
             frames.append(_frame(bytes(self._pending[PRELUDE.size : total - 4]), headers))
@@ -42,6 +45,8 @@ class EventStreamDecoder:
         return frames
 
     def close(self) -> list[Frame]:
+        if self._broken:
+            return [self._broken.take(cut=True)] if self._broken.started else []
         rest = bytes(self._pending)
         self._pending.clear()
         return [Frame(rest, cut=True)] if rest else []

@@ -26,4 +26,8 @@ class NdjsonDecoder:
 
     def close(self) -> list[Frame]:
         """A last line without its newline is whole all the same: most servers end so."""
-        return [self._line.take()] if self._line.started else []
+        if not self._line.started:
+            return []
+        frame = self._line.take()
+        frame = frame._replace(data=frame.data.removesuffix(b"\r"))
+        return [frame] if frame.data or frame.part else []

@@ -7,6 +7,7 @@ Two differences, both so that nothing is lost: an event the stream ends in is gi
 from capture.wire.base import MAX_FRAME_BYTES, Frame, Pieces
 
 BOM = b"\xef\xbb\xbf"
+MAX_NAME_BYTES = 4096  # of an event's name; what is over is left out (longest known name: 42 bytes)
 
 
 class SseDecoder:
@@ -54,8 +55,9 @@ class SseDecoder:
         frames: list[Frame] = []
         if self._bom:
             self._line, self._held, self._bom = [self._bom], len(self._bom), None
-        if self._held or self._long:
-            self._end_of_line(b"".join(self._line), frames)
+        line = b"".join(self._line)
+        if self._long or line.startswith(b"data:"):  # of any other field the half of it may say something else
+            self._end_of_line(line, frames)
         self._line, self._held = [], 0
         if self._lines:
             frames.append(self._data.take(self._event or None, cut=True))
@@ -80,7 +82,7 @@ class SseDecoder:
         elif line.startswith(b"data:"):
             self._data_line(line[6:] if line[5:6] == b" " else line[5:], frames)
         elif line.startswith(b"event:"):
-            self._event = (line[7:] if line[6:7] == b" " else line[6:]).decode("utf-8", "replace")
+            self._event = (line[7:] if line[6:7] == b" " else line[6:])[:MAX_NAME_BYTES].decode("utf-8", "replace")
         elif line == b"data":
             self._data_line(b"", frames)
         elif line == b"event":
@@ -100,7 +102,7 @@ class SseDecoder:
         self._event, self._lines = "", 0
 
     def _relieve(self, frames: list[Frame]) -> None:
-        """Moves the beginning of an endless line out of the way; of a line that is no `data:` it is dropped."""
+        """Moves the beginning of an endless line out of the way; of a line that is no `data:` only as much is kept as names need."""
         line = b"".join(self._line)
         self._line, self._held = [], 0
         if self._long:
@@ -110,4 +112,5 @@ class SseDecoder:
             self._long = True
             self._data_line(line[6:] if line[5:6] == b" " else line[5:], frames)
         else:
-            self._line, self._held = [line[:64]], 64
+            keep = len(b"event: ") + MAX_NAME_BYTES
+            self._line, self._held = [line[:keep]], min(keep, len(line))

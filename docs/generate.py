@@ -1,0 +1,63 @@
+"""Writes the parts of the docs that come from the code: tables of fields, `--help`. `python docs/generate.py`; a test compares."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from click.testing import CliRunner  # noqa: E402 (the path is set above)
+
+from capture import records  # noqa: E402
+from capture.cli import COMMANDS, cli  # noqa: E402
+
+LOG, COMMANDS_PAGE = ROOT / "docs" / "log.md", ROOT / "docs" / "commands.md"
+
+
+def log_page(text: str) -> str:
+    """docs/log.md with its tables of fields as the models are now."""
+    return re.sub(
+        r"<!-- fields (\w+) -->\n.*?<!-- end -->",
+        lambda found: f"<!-- fields {found[1]} -->\n{_table(found[1])}<!-- end -->",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def commands_page() -> str:
+    """docs/commands.md: the help of every command."""
+    parts = ["# Commands\n\nWhat `--help` says. Made by `python docs/generate.py`.\n"]
+    for words in ([], *([command.name or ""] for command in COMMANDS)):
+        result = CliRunner(env={"COLUMNS": "100"}).invoke(cli, [*words, "--help"], prog_name="capture", terminal_width=100)
+        parts.append(f"## {' '.join(['capture', *words])}\n\n```text\n{result.output.rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def _table(model: str) -> str:
+    fields = getattr(records, model).model_fields
+    rows = [f"| `{name}` | {_type(field.annotation)} | {field.description} |" for name, field in fields.items()]
+    return "\n".join(["| field | type | |", "| --- | --- | --- |", *rows, ""])
+
+
+def _type(annotation: Any) -> str:
+    """A type in JSON's words."""
+    options = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " or ".join("null" if option is None else f"`{option}`" for option in options)
+    if get_origin(annotation) is list:
+        return "array"
+    if options:
+        return " or ".join(_type(option) for option in options)
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", Any: "any"}
+    return names.get(annotation, "object")
+
+
+def main() -> None:
+    LOG.write_text(log_page(LOG.read_text("utf-8")), "utf-8")
+    COMMANDS_PAGE.write_text(commands_page(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

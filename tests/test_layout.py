@@ -1,0 +1,115 @@
+"""The floor plan of docs/design.md, read from the imports."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = (  # from the ground up; a folder stands for all that is in it
+    ("capture.wire", "capture.events", "capture.records", "capture.processes"),
+    ("capture.providers", "capture.redact"),
+    ("capture.session", "capture.messages", "capture.parts", "capture.store", "capture.samples"),
+    ("capture.recorder", "capture.catalogue", "capture.proxy"),
+    ("capture.upstream",),
+    ("addon", "capture.commands", "capture.cli", "capture.__main__"),
+)
+LIBRARIES = {  # a library that only some may import, and who
+    "mitmproxy": ("addon", "capture.commands.up"),
+    "rich": ("capture.commands.base",),
+    "click": ("capture.commands", "capture.cli"),
+    "tornado": ("capture.upstream",),
+    "websockets": ("capture.upstream",),
+    "psutil": ("capture.processes", "capture.commands"),
+}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the product by its dotted name."""
+    files = [*ROOT.glob("capture/**/*.py"), *ROOT.glob("addon/*.py")]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
+        for path in files
+    }
+
+
+def imports(module: str, tree: ast.Module) -> set[str]:
+    """What a module imports, also inside its functions, as dotted names of modules."""
+    known = modules().keys()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            base = node.module or ""
+            found |= {name if (name := f"{base}.{alias.name}") in known else base for alias in node.names}
+    return found
+
+
+def floor(module: str) -> int | None:
+    """The floor a module stands on; None for what is not ours, and for `capture` itself."""
+    return next((index for index, rooms in enumerate(FLOORS) for room in rooms if _in(module, room)), None)
+
+
+def _in(module: str, room: str) -> bool:
+    return module == room or module.startswith(room + ".")
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    assert [module for module in modules() if floor(module) is None and module != "capture"] == []
+
+
+def test_imports_point_down() -> None:
+    wrong = []
+    for module, tree in modules().items():
+        here = floor(module)
+        for imported in imports(module, tree):
+            there = floor(imported)
+            if here is not None and there is not None and there >= here and not _neighbours(module, imported):
+                wrong.append(f"{module} (floor {here}) imports {imported} (floor {there})")
+    assert wrong == []
+
+
+def _neighbours(module: str, imported: str) -> bool:
+    """Inside a folder siblings import only `base`, `__init__` lists the siblings; the addon's files and the list of commands belong together."""
+    folder, _, _ = imported.rpartition(".")
+    if _in(module, "addon") and _in(imported, "addon"):
+        return True
+    if module in ("capture.cli", "capture.__main__"):
+        return imported in ("capture.cli", "capture.commands") or folder == "capture.commands"
+    return imported.endswith(".base") and _in(module, folder) or folder == module
+
+
+def test_libraries_are_imported_where_they_belong() -> None:
+    wrong = []
+    for module, tree in modules().items():
+        for imported in imports(module, tree):
+            allowed = LIBRARIES.get(imported.partition(".")[0])
+            if allowed and not any(_in(module, room) for room in allowed):
+                wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def test_the_writing_half_and_the_reading_half_do_not_know_each_other() -> None:
+    found = {module: imports(module, tree) for module, tree in modules().items()}
+    assert "capture.catalogue" not in found["capture.recorder"]
+    assert "capture.recorder" not in found["capture.catalogue"]
+
+
+def test_the_floor_plan_in_the_docs_is_this_one() -> None:
+    plan = re.search(r"```floors\n(.*?)```", (ROOT / "docs" / "design.md").read_text("utf-8"), re.DOTALL)
+    assert plan, "docs/design.md has no ```floors block"
+    drawn = [tuple(re.findall(r"(?:capture|addon)[\w.]*", line)) for line in plan[1].splitlines() if line.strip()]
+    assert [set(rooms) for rooms in reversed(drawn)] == [set(rooms) for rooms in FLOORS]
+
+
+def test_the_broad_except_stands_only_at_the_edges() -> None:
+    """`except Exception` swallows our own bugs: it is allowed where a bug must not reach the client or let a secret through."""
+    allowed = {"addon.sse_logger", "addon.recording", "capture.redact"}
+    found = {
+        module
+        for module, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException"))
+    }
+    assert found <= allowed
