@@ -23,7 +23,7 @@ class Greeting:
         server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
         address = server.listen_addrs()[0]
         confdir = Path(ctx.options.confdir).expanduser()
-        found = Proxy(address[1], os.getpid(), confdir, None, None)
+        found = Proxy("", address[1], os.getpid(), confdir, None, None)
         directory = Path(ctx.options.sse_log_dir) if ctx.options.sse_log_dir else default_directory(dict(os.environ))
         self._flows = directory / FLOWS
         self._offset = self._flows.stat().st_size if self._flows.exists() else 0

@@ -1,5 +1,6 @@
 """Proxies: their safe settings, how to find one that runs, how to start one, and what an agent must be told to use it."""
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,7 @@ SAFE_OPTIONS = {  # why: docs/design.md
 class Proxy(NamedTuple):
     """A proxy that runs, from its presence file."""
 
+    id: str
     port: int
     pid: int
     confdir: Path
@@ -73,7 +75,9 @@ def started_by(directory: Path, owner: str) -> Proxy | None:
 
 
 def _proxy(facts: dict[str, Any]) -> Proxy:
-    return Proxy(int(facts["port"]), int(facts["pid"]), Path(facts["confdir"]), facts.get("web_port"), facts.get("owner"))
+    return Proxy(
+        facts["id"], int(facts["port"]), int(facts["pid"]), Path(facts["confdir"]), facts.get("web_port"), facts.get("owner")
+    )
 
 
 def free_port(wanted: int) -> int:
@@ -107,43 +111,46 @@ def prepare_confdir(confdir: Path) -> Path:
 
 
 @contextmanager
+def starting(confdir: Path) -> Iterator[None]:
+    """One start at a time: two at once would make two CAs, and choose the same port."""
+    prepare_confdir(confdir)
+    with open(confdir / ".sse-capture.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def own(directory: Path, confdir: Path, port: int = PORT, extra: tuple[str, ...] = ()) -> Iterator[Proxy]:
     """A proxy for the caller alone: it ends with the context, and when the caller is killed. Raises Unusable."""
     owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-    prepare_confdir(confdir)
     lifeline, ours = os.pipe()
-    command = [
-        sys.executable,
-        "-c",
-        "from mitmproxy.tools.main import mitmdump; mitmdump()",
-        *arguments(
-            directory,
-            free_port(port),
-            None,
-            confdir,
-            ("--set", f"sse_lifeline={lifeline}", "--set", f"sse_owner={owner}", "-q", *extra),
-        ),
-    ]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pass_fds=(lifeline,),
-        start_new_session=True,
-        env=proxy_environment(),
-    )
-    os.close(lifeline)
+    options = ("--set", f"sse_lifeline={lifeline}", "--set", f"sse_owner={owner}", "-q", *extra)
+    program = [sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()"]
+    with ExitStack() as stack:
+        stack.callback(os.close, ours)
+        with starting(confdir):
+            process = subprocess.Popen(
+                [*program, *arguments(directory, free_port(port), None, confdir, options)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(lifeline,),
+                start_new_session=True,
+                env=proxy_environment(),
+            )
+            stack.callback(_end, process)
+            os.close(lifeline)
+            found = _wait(process, directory, owner)
+        yield found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        yield _wait(process, directory, owner)
-    finally:
-        os.close(ours)
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], directory: Path, owner: str) -> Proxy:

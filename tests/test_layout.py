@@ -71,13 +71,13 @@ def test_imports_point_down() -> None:
 
 
 def _neighbours(module: str, imported: str) -> bool:
-    """Inside a folder siblings import only `base`, `__init__` lists the siblings; the addon's files and the list of commands belong together."""
+    """What may see each other on one floor: siblings their `base`, `__init__` its siblings, the addon's files, the list of commands."""
     folder, _, _ = imported.rpartition(".")
     if _in(module, "addon") and _in(imported, "addon"):
         return True
     if module in ("capture.cli", "capture.__main__"):
         return imported in ("capture.cli", "capture.commands") or folder == "capture.commands"
-    return imported.endswith(".base") and _in(module, folder) or folder == module
+    return (imported.endswith(".base") and _in(module, folder)) or folder == module
 
 
 def test_libraries_are_imported_where_they_belong() -> None:
@@ -110,6 +110,7 @@ def test_the_broad_except_stands_only_at_the_edges() -> None:
         module
         for module, tree in modules().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException"))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException"))
     }
     assert found <= allowed

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import orjson
 
-from capture import providers, proxy, samples, upstream
+from capture import providers, proxy, samples
 from capture.commands.base import paint, printable, table
 from capture.events import Event, Failed, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStarted, ToolResult
 from capture.messages import is_context
@@ -30,6 +30,8 @@ def demo() -> None:
 
     Nothing leaves this machine; the recording goes to a temporary directory.
     """
+    from capture import upstream  # tornado, imported by nobody else, takes a third of the start of every command
+
     directory = Path(tempfile.mkdtemp(prefix="sse-capture-demo-")) / "log"
     played = [samples.load(name) for name in SAMPLES]
     with ExitStack() as stack:

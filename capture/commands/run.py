@@ -10,19 +10,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import psutil
 
 from capture import catalogue, proxy
-from capture.commands.base import directory_option, say, short
+from capture.commands.base import directory_option, paint, say, short
 from capture.store import FLOWS, LogReader, parse, prepare, whole_lines
 
 NOT_FOUND = 127  # what a shell says of a command that is not there
 NOT_EXECUTABLE = 126
 LOOK = 0.5  # seconds between two looks at which processes belong to the command
-SETTLE = 2.0  # seconds a shared proxy has to write the last records
+SETTLE = 2.0  # seconds a shared proxy has at most to write the last records
+AT_LEAST = 0.2  # seconds it has in any case: the last flow may not be on record yet
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
@@ -53,10 +54,24 @@ def run(directory: Path, port: int, confdir: Path, command: tuple[str, ...]) -> 
             name = next(iter(inherited))
             say(f"{name} was set to another proxy, the agent now uses ours: to chain them, `capture up -- --mode upstream:URL`")
         status, family = _run(program, command, _environment(found))
+        ours = Ours(found, family)
         if found.owner is None:
-            _settle(directory, size, family)
-    _tell(directory, size, family if found.owner is None else None, command[0])
+            _settle(directory, size, ours)
+    _tell(directory, size, ours, command[0])
     sys.exit(status)
+
+
+class Ours(NamedTuple):
+    """Tells the flows of this run from others in the same log."""
+
+    proxy: proxy.Proxy
+    family: set[int]  # pids of the command and its children
+
+    def has(self, flow: dict[str, Any]) -> bool:
+        """All flows of a proxy that is ours alone; of a shared one those of the command's processes."""
+        if flow.get("proxy") != self.proxy.id:
+            return False
+        return self.proxy.owner is not None or (flow.get("client") or {}).get("pid") in self.family
 
 
 def _program(name: str) -> str:
@@ -111,27 +126,28 @@ def _children(pid: int) -> set[int]:
         return set()
 
 
-def _recorded(directory: Path, size: int, family: set[int] | None) -> list[dict[str, Any]]:
-    """The flows recorded since the flow file had `size` bytes; of a shared proxy only those of the command's processes."""
-    flows = [flow for line in whole_lines(directory / FLOWS, size) if (flow := parse(line))]
-    return [flow for flow in flows if family is None or (flow.get("client") or {}).get("pid") in family]
+def _recorded(directory: Path, size: int, ours: Ours) -> list[dict[str, Any]]:
+    """The flows of this run: `size` is that of the flow file before it."""
+    return [flow for line in whole_lines(directory / FLOWS, size) if (flow := parse(line)) and ours.has(flow)]
 
 
-def _settle(directory: Path, size: int, family: set[int]) -> None:
+def _settle(directory: Path, size: int, ours: Ours) -> None:
     """Waits until each flow of the command has its end on record: the proxy goes on, so nothing else tells."""
-    deadline = time.monotonic() + SETTLE
-    while time.monotonic() < deadline:
-        open_flows = {flow["flow_id"] for flow in _recorded(directory, size, family)}
-        open_flows -= {end["flow_id"] for end in LogReader(directory).ends()} if open_flows else set()
-        if not open_flows and time.monotonic() > deadline - SETTLE + 0.2:
+    begun = time.monotonic()
+    while time.monotonic() < begun + SETTLE:
+        open_flows = {flow["flow_id"] for flow in _recorded(directory, size, ours)}
+        if open_flows:
+            open_flows -= {end["flow_id"] for end in LogReader(directory).ends()}
+        if not open_flows and time.monotonic() > begun + AT_LEAST:
             return
         time.sleep(0.05)
 
 
-def _tell(directory: Path, size: int, family: set[int] | None, name: str) -> None:
-    flows = _recorded(directory, size, family)
+def _tell(directory: Path, size: int, ours: Ours, name: str) -> None:
+    flows = _recorded(directory, size, ours)
     if not flows:
-        say(f"NOTHING WAS CAPTURED: {name} made no call to a model through the proxy. `capture doctor` says what to check")
+        nothing = paint("NOTHING WAS CAPTURED", "bad", sys.stderr)
+        say(f"{nothing}: {name} made no call to a model through the proxy. `capture doctor` says what to check")
         return
     reader = LogReader(directory)
     ends = {end["flow_id"]: end["outcome"] for end in reader.ends()}
@@ -141,9 +157,9 @@ def _tell(directory: Path, size: int, family: set[int] | None, name: str) -> Non
     models = ", ".join(dict.fromkeys(model for flow in flows if (model := catalogue.model_of(reader, flow))))
     where = f"in {short(str(directory))}"
     sessions = f"session {sids[0]}" if len(sids) == 1 else f"{len(sids)} sessions"
-    say(
-        f"captured {_plural(len(flows), 'flow')} ({said}) of {sessions}{f', {models}' if models else ''} {where}: capture show {sids[-1]}"
-    )
+    asked = f", {models}" if models else ""
+    count = _plural(len(flows), "flow")
+    say(f"captured {count} ({said}) of {sessions}{asked} {where}: capture show {sids[-1]}")
 
 
 def _plural(count: int, noun: str) -> str:

@@ -29,13 +29,16 @@ def up(directory: Path, port: int, web_port: int, no_web: bool, confdir: Path, o
     What follows `--` goes to mitmproxy, for example `-- --mode upstream:http://proxy.example:3128`.
     """
     prepare(directory)
-    proxy.prepare_confdir(confdir)
     port = _port(port, "port")
     web = None if no_web else _port(web_port, "web port")
     os.environ.pop("SSLKEYLOGFILE", None)  # would write TLS keys
     os.environ.pop("MITMPROXY_SSLKEYLOGFILE", None)
+    from mitmproxy.certs import CertStore
+    from mitmproxy.options import CONF_BASENAME, KEY_SIZE
     from mitmproxy.tools import main
 
+    with proxy.starting(confdir):
+        CertStore.from_store(confdir, CONF_BASENAME, KEY_SIZE)
     greeting = str(proxy.ADDON.with_name("greeting.py"))
     words = proxy.arguments(directory, port, web, confdir, ("-s", greeting, "--set", "termlog_verbosity=warn", *options))
     if web is None:
