@@ -44,6 +44,7 @@ class Recording:
         self._stopping = False
         self._memory = Memory()
         self._flows: dict[str, FlowRecorder] = {}
+        self._unknown: dict[str, processes.Ends] = {}  # connections whose process is yet to be found: filled by the loop
         self._connections: dict[str, processes.Process] = {}
         self._faults: dict[str, str] = {}  # flow id → what went wrong before the flow was on record
         self._callers: deque[int] = deque(maxlen=LIKELY)
@@ -54,7 +55,8 @@ class Recording:
     # -- called from the loop ---------------------------------------------------------------------------------------------
 
     def connected(self, connection: str, client: tuple[str, int], server: tuple[str, int]) -> None:
-        self._put(self._connected, connection, client, server)
+        self._unknown[connection] = client, server
+        self._put(self._look_up)
 
     def disconnected(self, connection: str) -> None:
         self._put(self._disconnected, connection)
@@ -75,6 +77,11 @@ class Recording:
     def failed(self, where: str, problem: BaseException, flow_id: str | None = None) -> None:
         """Something of ours raised; said in sse_logger.error and in the flow's end."""
         self._put(self._failed, where, f"{type(problem).__name__}: {problem}", flow_id)
+
+    def missed(self, flow_id: str, size: int, stamp: Stamp) -> None:
+        """A chunk may not have been recorded: what follows is not to be glued to what came before."""
+        if size:
+            self._put(self._gap, flow_id, 1, size, stamp)
 
     def stop(self, stamp: Stamp) -> None:
         """Ends the flows that are still open, writes everything, and stops the thread."""
@@ -159,13 +166,16 @@ class Recording:
         for entry in entries:
             self._writer.write(entry)
 
-    def _connected(self, connection: str, client: tuple[str, int], server: tuple[str, int]) -> None:
-        found = processes.at(client, server, list(dict.fromkeys(self._callers)))
-        self._connections[connection] = found
-        if len(self._connections) > MAX_CONNECTIONS:
+    def _look_up(self) -> None:
+        """Finds the processes of all connections that are new: one look for as many agents as start at once."""
+        new = {connection: self._unknown.pop(connection) for connection in list(self._unknown)}
+        found = processes.behind(list(new.values()), list(self._callers)) if new else {}
+        for connection, ends in new.items():
+            self._connections[connection] = process = found.get(ends, processes.NOBODY)
+            if process.pid and process.pid not in self._callers:
+                self._callers.appendleft(process.pid)
+        while len(self._connections) > MAX_CONNECTIONS:
             del self._connections[next(iter(self._connections))]
-        if found.pid:
-            self._callers.appendleft(found.pid)
 
     def _disconnected(self, connection: str) -> None:
         self._connections.pop(connection, None)

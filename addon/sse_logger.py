@@ -6,11 +6,12 @@ Every hook hands facts to the recorder's queue and returns. The tap gives each c
 is done with it; whatever goes wrong in here, the client's bytes are not touched.
 """
 
+import atexit
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # mitmproxy puts only this file's folder there
@@ -35,6 +36,7 @@ from mitmproxy import connection, ctx, http
 from mitmproxy.addonmanager import Loader
 
 STREAM_OVER = 1 << 20  # bytes: responses that are no call to a model pass through unbuffered from this size on
+ON_RECORD = "sse_logger"  # in a flow's metadata; a new version of this script is loaded at once, and leaves such flows alone
 LONG_SILENCE = 3600  # seconds a connection may be silent (mitmproxy: 600; models think longer than that)
 
 
@@ -50,6 +52,7 @@ class SseLogger:
         self.web = WebView()
         self._tapped: set[str] = set()  # ids of flows the recorder knows and whose end it waits for
         self._proxy_id = ""
+        self._ending = False  # the proxy ends, and every flow that is still open with it
 
     # -- start and stop ---------------------------------------------------------------------------------------------------
 
@@ -92,6 +95,19 @@ class SseLogger:
         logging.info(f"sse-capture: recording to {directory}")
 
     def done(self) -> None:
+        """Stops recording: at once when this script is taken out or loaded again, at the very end when the proxy ends.
+
+        mitmproxy calls this first of all, forwards what still comes in, and then tells how each open flow ended.
+        """
+        if not self.recording:
+            return
+        if ctx.master.should_exit.is_set():
+            self._ending = True
+            atexit.register(self._stop)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
         recording, self.recording = self.recording, None
         if recording:
             recording.stop(now())
@@ -113,8 +129,9 @@ class SseLogger:
 
     def _later(self, loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: str) -> None:
         """Runs a call in the loop, from the recorder's thread; nothing when the loop is gone."""
-        if self.web.view is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(call, *arguments)
+        if self.web.view is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(call, *arguments)
 
     @contextmanager
     def _watched(self, where: str, flow_id: str | None = None, last: Closed | None = None) -> Iterator[None]:
@@ -165,6 +182,7 @@ class SseLogger:
                 with self._watched("tap", flow_id):
                     if self.recording:
                         self.recording.failed("tap", problem, flow_id)
+                        self.recording.missed(flow_id, len(data), now())
             return data
 
         return tap
@@ -217,15 +235,18 @@ class SseLogger:
 
     def _open(self, flow: http.HTTPFlow) -> None:
         """Puts a flow on record that is not yet: one without an answer, one whose earlier hook failed, or simply a new one."""
-        if self.recording and flow.id not in self._tapped:
+        if self.recording and flow.id not in self._tapped and flow.metadata.get(ON_RECORD) != flow.id:
             stamp = now()
             proxy = self._proxy_id
             self.recording.opened(flow.id, lambda: _facts_of(flow, stamp, proxy), flow.client_conn.id, stamp)
             self._tapped.add(flow.id)
+            flow.metadata[ON_RECORD] = flow.id
 
     def _close(self, flow: http.HTTPFlow, how: Closed, error: str | None = None, close_code: int | None = None) -> None:
         if self.recording and flow.id in self._tapped:
             self._tapped.discard(flow.id)
+            if self._ending:
+                how, error = Closed.BY_STOP, None  # whatever mitmproxy calls it
             self.recording.closed(flow.id, how, now(), error, close_code)
 
 

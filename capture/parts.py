@@ -32,7 +32,8 @@ WHOLE = {  # body fields that are one part each
 EACH = ("messages", "input", "contents")  # body fields whose elements are one part each
 WRAPPERS = ("request", "response")  # Gemini with a Google login; one form of the Responses WebSocket message
 REFERENCE = '{"$part":'
-CACHE_CONTROL = re.compile(r'(?<!\\),?"cache_control":(?:null|\{[^{}"]*(?:"[^"\\]*"[^{}"]*)*\})')  # claude 2.1.329
+_MARKER = r'"cache_control":(?:null|\{[^{}"]*(?:"[^"\\]*"[^{}"]*)*\})'  # claude 2.1.329
+CACHE_CONTROL = re.compile(rf"(?<!\\)(?:,{_MARKER}|{_MARKER},?)")  # with one comma: what is left is JSON
 BILLING = re.compile(r'(?<="x-anthropic-billing-header: )[^"\\]+')  # claude 2.1.329: cch and cc_prompt_id change per request
 TEXT_BLOCK = '"content":[{"type":"text","text":'
 _WHITE = re.compile(r"[ \t\n\r]*")
@@ -67,7 +68,7 @@ def split(text: str) -> Request:
             out = _Splitter(text)
             body = out.object(_skip(text, 0), depth=0)
             template = out.template()
-            orjson.loads(template)  # what every reader can read: no NaN, no bottomless nesting
+            orjson.loads(f"[{template}]")  # what every reader can read, inside a record: no NaN, no bottomless nesting
             return Request(template, out.whole + out.each, body, sha256)
     except (ValueError, RecursionError):
         pass

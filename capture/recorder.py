@@ -10,6 +10,7 @@ No file, clock, thread or global is touched: time comes in as a Stamp, records g
 
 import base64
 import hashlib
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,8 +20,9 @@ import orjson
 
 from capture import parts as parts_of
 from capture import providers, session, wire
+from capture.processes import Process
 from capture.providers import End, Provider
-from capture.records import VERSION, Blob, Client, Entry, Outcome, Record, loads, local_time
+from capture.records import VERSION, Blob, Client, Entry, Outcome, Record, loads, local_time, printable
 from capture.redact import Redactor
 
 INLINE_LIMIT = (
@@ -30,6 +32,7 @@ INLINE_HEAD = 64 << 10  # bytes of it that stay in the line
 MAX_SESSIONS = 512  # sessions whose written parts are remembered; the parts of a forgotten one are written again
 MAX_PARTS = 20_000  # ids remembered per session: about 2 MB
 NAMED_UP_TO = 4 << 20  # bytes: a payload without an event name is parsed for its `type` up to this size (3 ms per MB)
+TYPE_FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([A-Za-z0-9_.-]{1,100})"')  # of a larger one `type` is seen when it comes first
 
 
 class Stamp(NamedTuple):
@@ -66,9 +69,6 @@ class Opened:
     proxy: str | None = None
 
 
-type Caller = tuple[int | None, str | None]  # pid and working directory of the client process, where it is known
-
-
 @dataclass(slots=True)
 class Memory:
     """What flows share: the histories of sessions, and which parts each session has on record already."""
@@ -94,7 +94,7 @@ class FlowRecorder:
     """The records of one flow. Odd input never raises: it becomes data."""
 
     def __init__(
-        self, opened: Opened, caller: Caller, redactor: Redactor, memory: Memory, inline_limit: int = INLINE_LIMIT
+        self, opened: Opened, caller: Process, redactor: Redactor, memory: Memory, inline_limit: int = INLINE_LIMIT
     ) -> None:
         self._opened = opened
         self._caller = caller
@@ -195,7 +195,7 @@ class FlowRecorder:
             return parts_of.split("")
         encoding = _header(self._opened.request_headers, "content-encoding")
         try:
-            body = wire.inflater(encoding).feed(body) if encoding else body
+            body = wire.inflater(encoding).feed(body) if encoding and not wire.looks_plain(body) else body
         except wire.EncodingError as problem:
             return parts_of.split(orjson.dumps({"capture.undecodable": str(problem), "bytes": len(body)}).decode())
         clean = self._redactor.text(body)
@@ -209,9 +209,7 @@ class FlowRecorder:
         headers = {name.lower().replace("_", "-"): value for name, value in reversed(opened.request_headers)}
         history = tuple(part.id for part in request.parts if part.event != "request.tools")
         asked = session.Asked(
-            headers={
-                name: value if name in session.HEADERS else self._redactor.header(name, value) for name, value in headers.items()
-            },
+            headers={name: self._redactor.header(name, value) for name, value in headers.items()},
             body=request.body,
             body_length=len(opened.request_body),
             url=opened.url,
@@ -225,10 +223,10 @@ class FlowRecorder:
         self.client = session.client(asked, *self._caller)
         self._constant = {
             "ver": "-".join(filter(None, (self.client.name, self.client.version))) or None,
-            "pid": self._caller[0],
-            "cwd": self._caller[1],
+            "pid": self._caller.pid,
+            "cwd": self.client.cwd,
             "provider": self.provider.name,
-            "host": _host(opened.url),
+            "host": printable(_host(opened.url)),
         }
 
     def _open(self, request: parts_of.Request, stamp: Stamp) -> list[Entry]:
@@ -353,7 +351,7 @@ class FlowRecorder:
         if self._first_event is None:
             self._first_event = stamp.mono
         end = self.provider.end(name, payload)
-        if end is not End.OPEN:
+        if end is End.FAILED or (end is End.COMPLETE and self._end is not End.FAILED):
             self._end, self._asked = end, False
             self._terminal_event = self.provider.last_word if end is End.COMPLETE and self.provider.last_word else name
 
@@ -466,8 +464,11 @@ class FlowRecorder:
 
 def _payload_name(payload: bytes, frame: wire.Frame) -> str:
     """The payload's own `type`, else its `object`, else `message`."""
-    if frame.part > 1 or len(payload) > NAMED_UP_TO or not payload.startswith(b"{"):
+    if frame.part > 1 or not payload[:64].lstrip().startswith(b"{"):
         return "message"
+    if frame.part or len(payload) > NAMED_UP_TO:
+        found = TYPE_FIRST.match(payload)
+        return found[1].decode() if found else "message"
     try:
         value = loads(payload)
     except ValueError:

@@ -220,11 +220,15 @@ type Entry = Record | Blob
 
 
 def loads(text: bytes | str) -> Any:
-    """The JSON value of a payload. A lone surrogate escape (`"\\ud83d"`), which orjson refuses, is a value too. Raises ValueError."""
+    """The JSON value of a payload; a lone surrogate escape (`"\\ud83d"`), which orjson refuses, is one too. Raises ValueError."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
+        pass
+    try:
         return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def dumps(fields: dict[str, Any]) -> bytes:
@@ -232,17 +236,18 @@ def dumps(fields: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:
-        return orjson.dumps(_printable(fields), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(printable(fields), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
+    """The value with replacement characters where its texts are no Unicode: what the proxy could not decode, halves of pairs."""
     match value:
         case str():
             return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
         case dict():
-            return {_printable(key): _printable(item) for key, item in value.items()}
+            return {printable(key): printable(item) for key, item in value.items()}
         case list() | tuple():
-            return [_printable(item) for item in value]
+            return [printable(item) for item in value]
         case _:
             return value
 

@@ -8,11 +8,11 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from capture.records import Client
+from capture.records import Client, printable
 
 HEADERS = (  # rule 1, in this order; `_` and `-` are the same, case is not seen
     "conversation-id",
@@ -26,17 +26,13 @@ HEADERS = (  # rule 1, in this order; `_` and `-` are the same, case is not seen
 CACHE_KEY_PREFIXES = ("qwen-code:", "session_")
 CACHE_KEY_AGENT = re.compile(r"^([0-9a-fA-F-]{36}):(.+)$")  # qwen: <uuid>:general-purpose-call_…
 USER_ID_SESSION = re.compile(r"_session_([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
-CLIENT_NAMES = {  # product in the user-agent, lower case → the name people know
+CLIENT_NAMES = {  # how the product in a user-agent begins, lower case → the name people know
     "claude-cli": "claude-code",
-    "claude-code": "claude-code",
-    "codex_cli_rs": "codex",
-    "codex_exec": "codex",
-    "codex_vscode": "codex",
-    "codex-tui": "codex",
-    "geminicli": "gemini-cli",
+    "codex": "codex",  # codex_exec, codex_cli_rs, codex_vscode, codex-tui
+    "geminicli": "gemini-cli",  # GeminiCLI, GeminiCLI-tui
     "qwencode": "qwen-code",
     "kimicli": "kimi-cli",
-    "kimicodecli": "kimi-code",
+    "kimicode": "kimi-code",
 }
 PRODUCT = re.compile(r"^([A-Za-z0-9_.@-]{1,64})/v?([0-9][^\s/;()]{0,63})")
 MAX_SID = 200  # characters; a longer value is no id (a header may be a megabyte)
@@ -85,8 +81,9 @@ class Conversations:
 def identify(asked: Asked, conversations: Conversations) -> Session:
     """The session of a request. Always answers."""
     for rule in RULES:
-        if (session := rule(asked)) and len(session.sid) <= MAX_SID and session.sid.isprintable():
-            return session
+        for session in rule(asked):
+            if 0 < len(session.sid) <= MAX_SID and session.sid.isprintable():
+                return session
     sid, source = conversations.continued(asked.history), "history"
     if sid is None:
         sid, source = _fallback(asked), "fallback"
@@ -94,58 +91,52 @@ def identify(asked: Asked, conversations: Conversations) -> Session:
     return Session(sid, source)
 
 
-def by_header(asked: Asked) -> Session | None:
+def by_header(asked: Asked) -> Iterator[Session]:
     for name in HEADERS:
-        if value := asked.headers.get(name, "").strip():
-            return Session(value, f"header:{name}")
-    return None
+        yield Session(asked.headers.get(name, "").strip(), f"header:{name}")
 
 
-def by_metadata(asked: Asked) -> Session | None:
+def by_metadata(asked: Asked) -> Iterator[Session]:
     for path in (
         ("metadata", "sessionId"),
         ("metadata", "session_id"),
         ("client_metadata", "session_id"),
         ("request", "session_id"),
     ):
-        if value := _text(asked.body, *path):
-            return Session(value, "body:" + ".".join(path))
-    return None
+        yield Session(_text(asked.body, *path) or "", "body:" + ".".join(path))
 
 
-def by_cache_key(asked: Asked) -> Session | None:
-    key = _text(asked.body, "prompt_cache_key")
-    if not key:
-        return None
-    return Session(_cache_key(key)[0], "body:prompt_cache_key")
+def by_cache_key(asked: Asked) -> Iterator[Session]:
+    key = _text(asked.body, "prompt_cache_key") or ""
+    yield Session(_cache_key(key)[0], "body:prompt_cache_key")
 
 
-def by_user_id(asked: Asked) -> Session | None:
+def by_user_id(asked: Asked) -> Iterator[Session]:
     for path in (("user_id",), ("metadata", "user_id")):
-        value = _text(asked.body, *path)
-        if not value:
-            continue
-        if found := USER_ID_SESSION.search(value):
-            return Session(found[1], "body:" + ".".join(path))
-        if sid := _text(_object(value), "session_id"):
-            return Session(sid, "body:" + ".".join(path))
-    return None
+        value = _text(asked.body, *path) or ""
+        found = USER_ID_SESSION.search(value)
+        yield Session(found[1] if found else _text(_object(value), "session_id") or "", "body:" + ".".join(path))
 
 
-RULES: tuple[Callable[[Asked], Session | None], ...] = (by_header, by_metadata, by_cache_key, by_user_id)
+# each gives the ids it finds, the likeliest first; what is empty, too long or no text is passed over
+RULES: tuple[Callable[[Asked], Iterator[Session]], ...] = (by_header, by_metadata, by_cache_key, by_user_id)
 
 
-def client(asked: Asked, pid: int | None, cwd: str | None) -> Client:
-    """Who sent a request; for a sub-agent also its id and whose child it is."""
-    user_agent = asked.headers.get("user-agent")
+def client(asked: Asked, pid: int | None, cwd: str | None, program: str | None = None) -> Client:
+    """Who sent a request; for a sub-agent also its id and whose child it is.
+
+    `program`: what the process is called; it names a client whose user-agent names only its library (pi: `Anthropic/JS 0.91.1`).
+    """
+    user_agent = printable(asked.headers.get("user-agent"))
     name, version = client_name(user_agent or "")
-    agent_id, agent_type, parent_id = _agent(asked)
+    name = name or program
+    agent_id, agent_type, parent_id = printable(_agent(asked))
     return Client(
         name=name,
         version=version,
         user_agent=user_agent,
         pid=pid,
-        cwd=cwd,
+        cwd=printable(cwd),
         agent_id=agent_id,
         agent_type=agent_type,
         parent_id=parent_id,
@@ -157,7 +148,8 @@ def client_name(user_agent: str) -> tuple[str | None, str | None]:
     found = PRODUCT.match(user_agent)
     if not found:
         return None, None
-    return CLIENT_NAMES.get(found[1].lower(), found[1].lower()), found[2]
+    product = found[1].lower()
+    return next((name for prefix, name in CLIENT_NAMES.items() if product.startswith(prefix)), product), found[2]
 
 
 def _agent(asked: Asked) -> tuple[str | None, str | None, str | None]:

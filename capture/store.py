@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any
@@ -34,9 +35,10 @@ FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}
 ERRORS = "sse_logger.error"
 MAX_OPEN = 128  # flow files kept open; the least recently written is closed first
 MAX_ERRORS = 100  # error lines a minute; what is over is counted
-SAFE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$", re.IGNORECASE)  # names Windows keeps for devices
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,93}")  # with its suffix a file name has at most 100 bytes
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # names Windows keeps for devices
 POLL = 0.05  # seconds between two looks at a followed file
+READ = 4 << 20  # bytes of a followed file read at once
 
 
 class Unusable(Exception):
@@ -50,7 +52,7 @@ def default_directory(environ: dict[str, str]) -> Path:
 
 def safe_name(name: str) -> str:
     """A file name of at most 100 bytes for any session or flow id: the id where that is safe, else a part of it and its hash."""
-    if SAFE_NAME.match(name) and not RESERVED.match(name) and not name.endswith("."):
+    if SAFE_NAME.fullmatch(name) and not RESERVED.fullmatch(name) and not name.endswith("."):
         return name
     digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return (re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60] + "-" + digest).strip("-")
@@ -114,12 +116,19 @@ class Appender:
         if not self._pending:
             return
         data = b"".join(self._pending)
-        if self._torn():
-            data = b"\n" + data
-        written = os.write(self._descriptor, data)
-        self._size = os.fstat(self._descriptor).st_size
+        torn = self._torn()
+        # A tail without its newline may be a write of another process that is not over: the exclusive lock waits for it.
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX if torn else fcntl.LOCK_SH)
+        try:
+            if torn and self._torn() and not data.startswith(b"\n"):
+                data = b"\n" + data
+            written = os.write(self._descriptor, data)
+            self._size = os.fstat(self._descriptor).st_size
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         if written < len(data):  # a full disk shows so, before it shows as an error
-            self._pending = [data[data.rfind(b"\n", 0, written) + 1 :]]
+            whole = written if data[written : written + 1] == b"\n" else data.rfind(b"\n", 0, written) + 1
+            self._pending = [data[whole:]]  # of a line that lacks only its newline, the newline
             self._size = -1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._pending.clear()
@@ -149,6 +158,11 @@ class LogWriter:
         self.directory = prepare(directory)
         self._now = now
         self._errors_at, self._errors = 0, 0
+        self._blobs: list[Blob] = []  # to be written before the lines that refer to them
+        self._failed: OSError | None = None  # what went wrong since the last flush
+        self._flows: OrderedDict[str, Appender] = OrderedDict()
+        self._folders: dict[str, str] = {}  # flow id → the session folder its file is in
+        self._touched: dict[str, Appender] = {}  # flow files with pending lines
         try:
             for name in ("sse_logs", "bodies", "proxies"):
                 private_directory(self.directory / name)
@@ -158,22 +172,25 @@ class LogWriter:
                 for name in (*FILES.values(), ERRORS):
                     self._repair(self.directory / name)
             self._central = {kind: Appender(self.directory / name) for kind, name in FILES.items()}
+            for orphan, since in self.presence.orphans():
+                self._end_orphan(orphan, since)
+            self.flush()
+            self.presence.forget()
         except OSError as error:
             raise Unusable(f"cannot write to {directory} ({error.strerror}): {CHOOSE}") from None
-        self._flows: OrderedDict[str, Appender] = OrderedDict()
-        self._folders: dict[str, str] = {}  # flow id → the session folder its file is in
-        self._touched: dict[str, Appender] = {}  # flow files with pending lines
-        for orphan in self.presence.orphans():
-            self._end_orphan(orphan)
-        self.flush()
 
     def write(self, entry: Entry) -> None:
+        """Takes an entry; nothing raises before `flush`, so that one file's trouble keeps no other entry back."""
         if isinstance(entry, Blob):
-            self._write_blob(entry)
+            self._blobs.append(entry)
             return
         line = dumps(entry.fields)
         self._central[entry.kind].add(line)
-        file = self._flow_file(entry.sid, entry.flow_id)
+        try:
+            file = self._flow_file(entry.sid, entry.flow_id)
+        except (OSError, Unusable) as problem:  # the record stands in the central log all the same
+            self._failed = OSError(getattr(problem, "errno", None) or errno.EIO, getattr(problem, "strerror", None) or str(problem))
+            return
         file.add(line)
         self._touched[entry.flow_id] = file
         if entry.kind == "flow_ends":
@@ -181,12 +198,18 @@ class LogWriter:
 
     def flush(self) -> None:
         """Everything written so far is in the files (the system's cache: a killed process loses nothing of it). Raises OSError."""
-        failed: OSError | None = None
+        failed, self._failed = self._failed, None
+        try:
+            while self._blobs:
+                self._write_blob(self._blobs[0])
+                del self._blobs[0]
+        except OSError as problem:
+            failed = problem
         for file in self._central.values():
             failed = _flush(file) or failed
         for flow_id, file in list(self._touched.items()):
-            if problem := _flush(file):
-                failed = problem
+            if trouble := _flush(file):
+                failed = trouble
                 continue
             del self._touched[flow_id]
             if flow_id not in self._folders:
@@ -227,10 +250,11 @@ class LogWriter:
         file = Appender(private_directory(self.directory / "sse_logs" / folder) / (safe_name(flow_id) + ".jsonl"))
         self._flows[flow_id] = file
         if len(self._flows) > MAX_OPEN:
-            oldest, closing = self._flows.popitem(last=False)
-            closing.flush()
-            self._touched.pop(oldest, None)
-            closing.close()
+            oldest, closing = next(iter(self._flows.items()))
+            if not _flush(closing):  # else it stays open: its lines wait in it
+                del self._flows[oldest]
+                self._touched.pop(oldest, None)
+                closing.close()
         return file
 
     def _write_blob(self, blob: Blob) -> None:
@@ -238,9 +262,13 @@ class LogWriter:
         if path.exists():
             return
         draft = path.with_name(f".{blob.sha256}-{os.getpid()}")
-        with open(_private(draft, os.O_TRUNC), "wb") as file:
-            file.write(blob.data)
-        draft.rename(path)
+        try:
+            with open(_private(draft, os.O_TRUNC), "wb") as file:
+                file.write(blob.data)
+            draft.rename(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def _repair(self, path: Path) -> None:
         """Moves a torn tail out of a file that nobody else is writing."""
@@ -264,9 +292,9 @@ class LogWriter:
             f"moved to {path.name}.bad; nothing else was touched",
         )
 
-    def _end_orphan(self, flow: dict[str, Any]) -> None:
+    def _end_orphan(self, flow: dict[str, Any], since: int) -> None:
         flow_id, sid = flow["flow_id"], flow["sid"]
-        lines = last_count(self.directory / LINES, flow_id) + 1
+        lines = self._complete(flow, since)
         fields = {
             "t": local_time(self._now()),
             "flow_id": flow_id,
@@ -277,6 +305,19 @@ class LogWriter:
         }
         self.write(Record("flow_ends", sid, flow_id, {**fields, "error": "the proxy was killed", "v": VERSION}))
         self.error("start", "a flow had no end: its proxy was killed", "its end record says killed", flow_id)
+
+    def _complete(self, flow: dict[str, Any], since: int) -> int:
+        """How many lines an orphan has; those that the kill kept from its own file (it is written last) are appended there."""
+        flow_id, own = flow["flow_id"], self._flow_file(flow["sid"], flow["flow_id"])
+        self._repair(own.path)
+        if not _size(own.path):
+            own.add(dumps(flow))
+        there, lines = last_count(own.path, flow_id) + 1, last_count(self.directory / LINES, flow_id, since) + 1
+        missing = islice(_backwards(self.directory / LINES, flow_id, since), max(0, lines - there))
+        for _, line in reversed(list(missing)):
+            own.add(line)
+        self._touched[flow_id] = own
+        return lines
 
 
 def _last_newline(descriptor: int, size: int) -> int:
@@ -291,23 +332,26 @@ def _last_newline(descriptor: int, size: int) -> int:
     return 0
 
 
-def last_count(path: Path, flow_id: str) -> int:
-    """The highest data_count of a flow in a file of lines; -1 when it has none."""
-    if not path.exists() or not path.stat().st_size:
-        return -1
+def last_count(path: Path, flow_id: str, since: int = 0) -> int:
+    """The highest data_count of a flow in a file of lines, from a byte offset on; -1 when it has none."""
+    return next((count for count, _ in _backwards(path, flow_id, since)), -1)
+
+
+def _backwards(path: Path, flow_id: str, since: int) -> Iterator[tuple[int, bytes]]:
+    """(data_count, line) of a flow's line records in a file, the last first, back to a byte offset."""
+    size = _size(path)
+    if not size:
+        return
+    since = since if since <= size else 0  # the file is another one by now
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         needle = b'"flow_id":"%s"' % flow_id.encode()
-        at = data.rfind(needle)
+        at = data.rfind(needle, since)
         while at >= 0:
             start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-            try:
-                record = orjson.loads(data[start:end])
-                if record["flow_id"] == flow_id:
-                    return int(record["data_count"])
-            except (orjson.JSONDecodeError, KeyError):
-                pass
-            at = data.rfind(needle, 0, start)
-    return -1
+            record = parse(data[start:end]) or {}
+            if record.get("flow_id") == flow_id and "data_count" in record:
+                yield int(record["data_count"]), data[start : end + 1]
+            at = data.rfind(needle, since, start)
 
 
 class Presence:
@@ -345,17 +389,21 @@ class Presence:
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, dumps(content))
 
-    def orphans(self) -> Iterator[dict[str, Any]]:
-        """Flow records of proxies that are dead, whose end is missing; their presence files are taken away afterwards."""
-        for path, descriptor, facts in self._dead:
+    def orphans(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """(flow record, where the lines of its proxy begin) of proxies that are dead, whose end is missing."""
+        for path, _, facts in self._dead:
             offsets = facts.get("offsets") or {}
             started = {}
             for record in _since(self._directory / FLOWS, offsets.get("flows", 0)):
-                if record.get("proxy") == facts.get("id"):
+                if record.get("proxy") == path.stem:
                     started[record["flow_id"]] = record
             for record in _since(self._directory / ENDS, offsets.get("flow_ends", 0)) if started else ():
                 started.pop(record.get("flow_id", ""), None)
-            yield from started.values()
+            yield from ((record, offsets.get("lines", 0)) for record in started.values())
+
+    def forget(self) -> None:
+        """Takes the presence files of dead proxies away: their orphans are ended, and on disk."""
+        for path, descriptor, _ in self._dead:
             path.unlink(missing_ok=True)
             os.close(descriptor)
         self._dead = []
@@ -378,7 +426,7 @@ def living(directory: Path) -> list[dict[str, Any]]:
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that shares the lock of a dead proxy's file; None when its proxy is alive (or another start is ending its flows).
+    """A descriptor that shares the lock of a dead proxy's file; None when its proxy is alive (or a start ends its flows).
 
     Shared, so that two that look at the same time do not take each other for the proxy.
     """
@@ -487,8 +535,9 @@ class LogReader:
     def payload(self, record: dict[str, Any]) -> str:
         """A line record's payload whole, also when it stands in bodies/."""
         metadata = orjson.loads(record["metadata"])
-        if digest := metadata.get("sha256"):
-            return (self.directory / "bodies" / str(digest)).read_text("utf-8", "replace")
+        body = self.directory / "bodies" / safe_name(str(metadata.get("sha256")))
+        if "sha256" in metadata and body.exists():
+            return body.read_text("utf-8", "replace")
         return str(record["line"]).removeprefix("data: ")
 
     def value(self, record: dict[str, Any]) -> Any:
@@ -513,12 +562,15 @@ def follow(path: Path, offset: int, stop: Callable[[], bool]) -> Iterator[bytes]
             if file is None and path.exists():
                 file = open(path, "rb")  # noqa: SIM115 (closed in the `finally`)
                 file.seek(offset)
-            data = file.read() if file else b""
-            *lines, rest = (rest + data).split(b"\n")
-            yield from lines
-            if last:
-                return
+            data = file.read(READ) if file else b""
+            if b"\n" in data:
+                *lines, rest = (rest + data).split(b"\n")
+                yield from lines
+            else:
+                rest += data
             if not data:
+                if last:
+                    return
                 time.sleep(POLL)
     finally:
         if file:

@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from capture import samples
+from capture.processes import Process
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
 from capture.records import Entry, Record, dumps
 from capture.redact import Redactor
@@ -17,7 +18,7 @@ from capture.samples import Said, Sample
 STARTED = datetime(2026, 11, 21, 8, 0, tzinfo=UTC).timestamp()
 WAITED = 250  # ms from the request to the response headers
 LINGERED = 15  # ms from the last byte to the end of the flow
-CALLER = (1234, "/home/user/project")
+CALLER = Process(1234, "/home/user/project")
 SALT = b"golden"
 
 

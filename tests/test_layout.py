@@ -1,6 +1,7 @@
 """The floor plan of docs/design.md, read from the imports."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -23,6 +24,7 @@ LIBRARIES = {  # a library that only some may import, and who
 }
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the product by its dotted name."""
     files = [*ROOT.glob("capture/**/*.py"), *ROOT.glob("addon/*.py")]
@@ -71,7 +73,7 @@ def test_imports_point_down() -> None:
 
 
 def _neighbours(module: str, imported: str) -> bool:
-    """What may see each other on one floor: siblings their `base`, `__init__` its siblings, the addon's files, the list of commands."""
+    """Who may see each other on one floor: siblings their `base`, `__init__` siblings, the addon's files, `cli` the commands."""
     folder, _, _ = imported.rpartition(".")
     if _in(module, "addon") and _in(imported, "addon"):
         return True

@@ -1,6 +1,8 @@
 """`capture sessions`: what is in the log."""
 
+import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -25,21 +27,32 @@ def sessions(directory: Path, as_json: bool, last: int | None) -> None:
     if not rows:
         say(f"nothing is recorded in {short(str(directory))} yet: try `capture run -- claude`")
         return
+    on_terminal = sys.stdout.isatty()
+    length = _distinct([row.sid for row in rows]) if on_terminal else None
+    today = datetime.now().date().isoformat() if on_terminal else ""
     table(
         ("session", "client", "model", "directory", "flows", "last"),
         [
             (
-                row.sid,
+                row.sid[:length],
                 row.client or "?",
                 ", ".join(row.models) or "?",
                 short(row.cwd),
                 _flows(row),
-                row.last[:19].replace("T", " "),
+                row.last[:19].replace("T", " ").removeprefix(f"{today} "),
             )
             for row in rows
         ],
         flexible="directory",
     )
+
+
+def _distinct(sids: list[str]) -> int:
+    """Characters that tell the sessions apart: `capture show` takes the beginning of an id."""
+    length = 8
+    while len({sid[:length] for sid in sids}) < len(set(sids)):
+        length += 1
+    return length
 
 
 def _flows(row: catalogue.SessionRow) -> str:

@@ -1,6 +1,7 @@
 """The contract of a vocabulary: what one provider's requests look like and what its frames mean."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -9,6 +10,8 @@ from typing import Any
 from capture.events import Event
 
 type Json = Any  # a decoded JSON value
+
+ERROR = re.compile(rb'\s*(?:\{\s*"response"\s*:\s*)?\{\s*"error"\s*:\s*\{')  # how a payload begins that is an error
 
 
 class End(Enum):

@@ -18,7 +18,7 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import End, Json, Provider, items, json_text, number, text_of, word
+from capture.providers.base import ERROR, End, Json, Provider, items, json_text, number, text_of, word
 
 
 def recognises(method: str, path: str) -> bool:
@@ -28,7 +28,7 @@ def recognises(method: str, path: str) -> bool:
 def end(event: str, payload: bytes) -> End:
     if b'"finishReason"' in payload:
         return End.COMPLETE
-    return End.FAILED if payload.lstrip()[:9] == b'{"error":' or event == "error" else End.OPEN
+    return End.FAILED if event == "error" or ERROR.match(payload) else End.OPEN
 
 
 def decode(event: str, payload: Json) -> Iterator[Event]:

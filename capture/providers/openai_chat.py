@@ -16,7 +16,7 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import End, Json, Provider, items, member, number, text_of, word
+from capture.providers.base import ERROR, End, Json, Provider, items, member, number, text_of, word
 
 
 def recognises(method: str, path: str) -> bool:
@@ -26,7 +26,7 @@ def recognises(method: str, path: str) -> bool:
 def end(event: str, payload: bytes) -> End:
     if payload == b"[DONE]":
         return End.COMPLETE
-    return End.FAILED if event == "error" or payload.startswith(b'{"error"') else End.OPEN
+    return End.FAILED if event == "error" or ERROR.match(payload) else End.OPEN
 
 
 def decode(event: str, payload: Json) -> Iterator[Event]:

@@ -47,7 +47,7 @@ class Pieces:
         """The full parts that must go out now so that never more than MAX_FRAME_BYTES are held."""
         if self.size <= MAX_FRAME_BYTES:
             return []
-        whole = b"".join(self.chunks)
+        whole, self.chunks = b"".join(self.chunks), []
         cut = (len(whole) - 1) // MAX_FRAME_BYTES * MAX_FRAME_BYTES  # at least a byte stays: the last part is never empty
         frames = []
         for start in range(0, cut, MAX_FRAME_BYTES):

@@ -102,7 +102,7 @@ class SseDecoder:
         self._event, self._lines = "", 0
 
     def _relieve(self, frames: list[Frame]) -> None:
-        """Moves the beginning of an endless line out of the way; of a line that is no `data:` only as much is kept as names need."""
+        """Moves the beginning of an endless line out of the way; of one that is no `data:` only what a name needs is kept."""
         line = b"".join(self._line)
         self._line, self._held = [], 0
         if self._long:
