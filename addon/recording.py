@@ -18,7 +18,7 @@ from capture.records import Entry
 from capture.redact import Redactor
 from capture.store import LogWriter
 
-TICK = 0.025  # seconds between two looks at a queue with work in it; what a kill can lose
+TICK = 0.05  # seconds between two looks at a queue with work in it; what a kill can lose (at 0.025 an event costs 3 µs more)
 MAX_QUEUED = 128 << 20  # bytes waiting; what comes on top is dropped and counted (about 100 s of 500 busy agents)
 MAX_CONNECTIONS = 4096  # connections whose process is remembered
 MAX_FAULTS = 1000  # of flows not yet on record that are remembered

@@ -115,7 +115,8 @@ class FlowRecorder:
         self._binary = False  # the WebSocket message at hand is not text
         self.session = session.Session("", "")
         self.client = Client()
-        self._constant: dict[str, Any] = {}  # the metadata all lines of the flow share
+        self._ver: str | None = None
+        self._metadata = "{"  # JSON: how the metadata of all lines of the flow begins
         self._data_count = 0
         self._flow_written = False
         self._clean_names: set[str] = set()
@@ -184,7 +185,7 @@ class FlowRecorder:
     def summary(self) -> str:
         """The flow in one line for a user interface: session, client, what became of it."""
         state = [self._outcome_said] if self._outcome_said else []
-        return " · ".join([f"session {self.session.sid}", self._constant["ver"] or "unknown client", self.provider.api, *state])
+        return " · ".join([f"session {self.session.sid}", self._ver or "unknown client", self.provider.api, *state])
 
     # -- the request ------------------------------------------------------------------------------------------------------
 
@@ -221,13 +222,15 @@ class FlowRecorder:
             return
         self.session = session.Session(self._redactor.string(found.sid), found.source)
         self.client = session.client(asked, *self._caller)
-        self._constant = {
-            "ver": "-".join(filter(None, (self.client.name, self.client.version))) or None,
+        self._ver = "-".join(filter(None, (self.client.name, self.client.version))) or None
+        shared = {
+            "ver": self._ver,
             "pid": self._caller.pid,
             "cwd": self.client.cwd,
             "provider": self.provider.name,
             "host": printable(_host(opened.url)),
         }
+        self._metadata = orjson.dumps(shared).decode()[:-1]
 
     def _open(self, request: parts_of.Request, stamp: Stamp) -> list[Entry]:
         self._flow_written = True
@@ -375,7 +378,8 @@ class FlowRecorder:
 
     def _line(self, event: str, payload: str, extra: dict[str, Any], direction: str, stamp: Stamp) -> Record:
         microseconds = round((stamp.mono - self._opened.started.mono) * 1e6)
-        metadata = orjson.dumps({**self._constant, "dir": direction, "us": microseconds, **extra}).decode()
+        more = "," + orjson.dumps(extra).decode()[1:-1] if extra else ""
+        metadata = f'{self._metadata},"dir":"{direction}","us":{microseconds}{more}}}'
         flow_id, sid = self._opened.flow_id, self.session.sid
         fields = {
             "event": event,

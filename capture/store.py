@@ -100,10 +100,11 @@ def _private(path: Path, flags: int = 0) -> int:
 
 
 class Appender:
-    """One file of whole lines that other processes may append to as well."""
+    """One file of whole lines. `shared`: other processes may append to it as well."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shared: bool = True) -> None:
         self.path = path
+        self._shared = shared
         self._descriptor = _private(path)
         self._pending: list[bytes] = []
         self._size = -1  # of the file after our last write: when it still is, its tail is ours and whole
@@ -116,6 +117,9 @@ class Appender:
         if not self._pending:
             return
         data = b"".join(self._pending)
+        if not self._shared and self._size >= 0:
+            self._wrote(data, os.write(self._descriptor, data))
+            return
         torn = self._torn()
         # A tail without its newline may be a write of another process that is not over: the exclusive lock waits for it.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX if torn else fcntl.LOCK_SH)
@@ -126,6 +130,9 @@ class Appender:
             self._size = os.fstat(self._descriptor).st_size
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._wrote(data, written)
+
+    def _wrote(self, data: bytes, written: int) -> None:
         if written < len(data):  # a full disk shows so, before it shows as an error
             whole = written if data[written : written + 1] == b"\n" else data.rfind(b"\n", 0, written) + 1
             self._pending = [data[whole:]]  # of a line that lacks only its newline, the newline
@@ -247,7 +254,7 @@ class LogWriter:
             self._flows.move_to_end(flow_id)
             return file
         folder = self._folders.setdefault(flow_id, safe_name(sid))
-        file = Appender(private_directory(self.directory / "sse_logs" / folder) / (safe_name(flow_id) + ".jsonl"))
+        file = Appender(private_directory(self.directory / "sse_logs" / folder) / (safe_name(flow_id) + ".jsonl"), shared=False)
         self._flows[flow_id] = file
         if len(self._flows) > MAX_OPEN:
             oldest, closing = next(iter(self._flows.items()))
