@@ -20,22 +20,25 @@ class Greeting:
         self._offset = 0
 
     def running(self) -> None:
-        server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
-        address = server.listen_addrs()[0]
-        confdir = Path(ctx.options.confdir).expanduser()
-        found = Proxy("", address[1], os.getpid(), confdir, None, None)
         directory = Path(ctx.options.sse_log_dir) if ctx.options.sse_log_dir else default_directory(dict(os.environ))
         self._flows = directory / FLOWS
         self._offset = self._flows.stat().st_size if self._flows.exists() else 0
-        certificates = bundle(found.ca)
-        lines = ["", f"  proxy  {found.url}"]
+        confdir = Path(ctx.options.confdir).expanduser()
+        server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+        addresses = server.listen_addrs()  # none in local mode
+        found = Proxy("", addresses[0][1] if addresses else 0, os.getpid(), confdir, None, None)
+        lines = ["", f"  proxy  {found.url}"] if addresses else [""]
         if web := getattr(ctx.master, "web_url", None):
             lines.append(f"  web    {web}")
-        lines += [f"  log    {directory}", f"  CA     {found.ca}", "", "An agent of your choice, in another terminal:", ""]
-        lines += [f"  {command_name()} run -- claude", "", "or, by hand, paste and start it:", ""]
-        lines += [f"  export {name}={value}" for name, value in agent_environment(found, certificates).items()]
-        lines += ["  unset NO_PROXY no_proxy", "", "Ctrl-C ends the proxy."]
-        print("\n".join(lines), flush=True)
+        lines += [f"  log    {directory}", f"  CA     {found.ca}", ""]
+        lines += self._how_to_use(found) if addresses else ["It takes what the mode you chose brings; agents must trust the CA."]
+        print("\n".join([*lines, "", "Ctrl-C ends the proxy."]), flush=True)
+
+    def _how_to_use(self, found: Proxy) -> list[str]:
+        lines = ["An agent of your choice, in another terminal:", "", f"  {command_name()} run -- claude", ""]
+        lines += ["or, by hand, paste and start it:", ""]
+        lines += [f"  export {name}={value}" for name, value in agent_environment(found, bundle(found.ca)).items()]
+        return [*lines, "  unset NO_PROXY no_proxy"]
 
     def done(self) -> None:
         if self._flows.name:

@@ -20,7 +20,7 @@ try:
     from addon.recording import Recording
     from addon.webview import WebView
     from capture import providers, wire
-    from capture.proxy import read_salt
+    from capture.proxy import SILENCE, read_salt
     from capture.recorder import INLINE_LIMIT, Closed, Opened, Stamp
     from capture.redact import Redactor
     from capture.store import LogWriter, Unusable, default_directory
@@ -37,7 +37,6 @@ from mitmproxy.addonmanager import Loader
 
 STREAM_OVER = 1 << 20  # bytes: responses that are no call to a model pass through unbuffered from this size on
 ON_RECORD = "sse_logger"  # in a flow's metadata; a new version of this script is loaded at once, and leaves such flows alone
-LONG_SILENCE = 3600  # seconds a connection may be silent (mitmproxy: 600; models think longer than that)
 
 
 def now() -> Stamp:
@@ -72,6 +71,7 @@ class SseLogger:
     def running(self) -> None:
         directory = Path(ctx.options.sse_log_dir).expanduser() if ctx.options.sse_log_dir else default_directory(dict(os.environ))
         try:
+            redactor = Redactor(read_salt())
             writer = LogWriter(directory, self._facts())
         except Unusable as problem:
             print(f"sse-capture: {problem}", file=sys.stderr, flush=True)
@@ -80,14 +80,14 @@ class SseLogger:
         loop = asyncio.get_running_loop()
         self.recording = Recording(
             writer,
-            Redactor(read_salt()),
+            redactor,
             ctx.options.sse_inline_limit,
             lambda flow_id, text: self._later(loop, self.web.comment, flow_id, text),
         )
         if ctx.options.sse_lifeline >= 0:
             loop.add_reader(ctx.options.sse_lifeline, self._lifeline_closed, loop)
         if ctx.options.tcp_timeout == 600:
-            ctx.options.tcp_timeout = LONG_SILENCE
+            ctx.options.tcp_timeout = SILENCE
         if any(host in ("0.0.0.0", "::", "") for host, _ in _listening()):
             logging.warning(
                 "sse-capture: this proxy listens on all interfaces, anybody near can use it: add --listen-host 127.0.0.1"

@@ -86,9 +86,9 @@ def find(reader: LogReader, name: str) -> list[dict[str, Any]]:
     """
     flows = list(reader.flows())
     if not flows:
-        raise NotFound(f"nothing is recorded in {reader.directory} yet: try `capture run -- claude`")
+        raise NotFound(f"nothing is recorded in {reader.directory} yet")
     if name == "latest":
-        sids = {max(flows, key=lambda flow: flow["t"])["sid"]}
+        sids = {sessions(reader)[-1].sid}
     else:
         sids = {flow["sid"] for flow in flows if flow["sid"] == name} or {
             flow["sid"] for flow in flows if flow["sid"].startswith(name)
@@ -105,28 +105,25 @@ def find(reader: LogReader, name: str) -> list[dict[str, Any]]:
     raise NotFound(f"no session and no flow goes by {name}: see `capture sessions`")
 
 
-def conversation(reader: LogReader, flows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Message]]:
-    """(flow, message) for all that was said in these flows, in order.
-
-    What a client only sends back is left out after the first flow.
-    """
+def conversation(reader: LogReader, flows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Iterator[Message]]]:
+    """(flow, all that was said in it) in order. What a client only sends back is left out after the first flow."""
     for index, flow in enumerate(flows):
-        provider = providers.called(flow.get("provider", ""), flow.get("api", ""))
-        answer = Assembler()
-        for record in reader.flow_lines(flow["sid"], flow["flow_id"]):
-            event, payload = record["event"], reader.value(record)
-            outgoing = orjson.loads(record["metadata"]).get("dir") == "out"
-            if not outgoing:
-                for said in provider.decode(event, payload):
-                    for message in answer.feed(said):
-                        yield flow, message
-            elif event.startswith("request.") and not (index and event in SAID_BEFORE):
-                for message in answer.close():
-                    yield flow, message
-                for message in assemble(_human(provider.decode_part(event, payload)), _role(event)):
-                    yield flow, message
-        for message in answer.close():
-            yield flow, message
+        yield flow, _said(reader, flow, frozenset() if index == 0 else SAID_BEFORE)
+
+
+def _said(reader: LogReader, flow: dict[str, Any], without: frozenset[str]) -> Iterator[Message]:
+    provider = providers.called(flow.get("provider", ""), flow.get("api", ""))
+    answer = Assembler()
+    for record in reader.flow_lines(flow["sid"], flow["flow_id"]):
+        event, payload = record["event"], reader.value(record)
+        outgoing = orjson.loads(record["metadata"]).get("dir") == "out"
+        if not outgoing:
+            for said in provider.decode(event, payload):
+                yield from answer.feed(said)
+        elif event.startswith("request.") and event not in without:
+            yield from answer.close()
+            yield from assemble(_human(provider.decode_part(event, payload)), _role(event))
+    yield from answer.close()
 
 
 def frames(reader: LogReader, flows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:

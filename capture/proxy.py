@@ -1,6 +1,7 @@
 """Proxies: their safe settings, how to find one that runs, how to start one, and what an agent must be told to use it."""
 
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -8,11 +9,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import certifi
 
@@ -23,6 +25,8 @@ ADDON = ROOT / "addon" / "sse_logger.py"
 HOST = "127.0.0.1"
 PORT, WEB_PORT = 9110, 9115
 CA_FILE = "mitmproxy-ca-cert.pem"
+SALT_BYTES = 32
+SILENCE = 14_400  # seconds a connection may be silent: a model may think for long, and mitmproxy's 600 cut it
 START_TIMEOUT = 30.0  # seconds until a started proxy must be listening (1-2 s is usual)
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -37,7 +41,7 @@ CA_VARIABLES = (
 CLEARED_VARIABLES = ("NO_PROXY", "no_proxy")  # an inherited one makes every client pass us by, silently
 SAFE_OPTIONS = {  # why: docs/design.md
     "listen_host": HOST,
-    "tcp_timeout": "14400",  # seconds of silence; a model may think for long
+    "tcp_timeout": str(SILENCE),
     "onboarding": "false",
     "connection_strategy": "lazy",
     "show_ignored_hosts": "false",
@@ -74,6 +78,10 @@ def started_by(directory: Path, owner: str) -> Proxy | None:
     return next((proxy for facts in living(directory) if facts.get("port") and (proxy := _proxy(facts)).owner == owner), None)
 
 
+def lives(proxy: Proxy, directory: Path) -> bool:
+    return any(facts.get("id") == proxy.id for facts in living(directory))
+
+
 def _proxy(facts: dict[str, Any]) -> Proxy:
     return Proxy(
         facts["id"], int(facts["port"]), int(facts["pid"]), Path(facts["confdir"]), facts.get("web_port"), facts.get("owner")
@@ -96,6 +104,7 @@ def free_port(wanted: int) -> int:
 def arguments(directory: Path, port: int, web_port: int | None, confdir: Path, extra: tuple[str, ...] = ()) -> list[str]:
     """The command line of mitmweb (or, without a web port, of mitmdump) with the addon and safe settings."""
     options = dict(SAFE_OPTIONS, listen_port=str(port), confdir=str(confdir), sse_log_dir=str(directory))
+    options["ssl_verify_upstream_trusted_ca"] = str(roots())
     if web_port is not None:
         options |= {"web_host": HOST, "web_port": str(web_port), "web_open_browser": "false"}
     settings = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
@@ -128,19 +137,20 @@ def own(directory: Path, confdir: Path, port: int = PORT, extra: tuple[str, ...]
     program = [sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()"]
     with ExitStack() as stack:
         stack.callback(os.close, ours)
+        words = stack.enter_context(tempfile.TemporaryFile())  # a pipe that nobody reads would fill, and block the proxy
         with starting(confdir):
             process = subprocess.Popen(
                 [*program, *arguments(directory, free_port(port), None, confdir, options)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=words,
                 pass_fds=(lifeline,),
                 start_new_session=True,
                 env=proxy_environment(),
             )
             stack.callback(_end, process)
             os.close(lifeline)
-            found = _wait(process, directory, owner)
+            found = _wait(process, words, directory, owner)
         yield found
 
 
@@ -153,15 +163,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], directory: Path, owner: str) -> Proxy:
+def _last_line(words: IO[bytes]) -> str:
+    """The last thing a process said."""
+    words.seek(0)
+    said = words.read().decode("utf-8", "replace").strip().splitlines()
+    return said[-1].removeprefix("sse-capture: ") if said else ""
+
+
+def _wait(process: subprocess.Popen[bytes], words: IO[bytes], directory: Path, owner: str) -> Proxy:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if proxy := started_by(directory, owner):
             return proxy
         if process.poll() is not None:
-            said = (process.stderr.read() if process.stderr else b"").decode("utf-8", "replace").strip().splitlines()
-            why = said[-1].removeprefix("sse-capture: ") if said else f"exit status {process.returncode}"
-            raise Unusable(f"the proxy did not start: {why}")
+            raise Unusable(f"the proxy did not start: {_last_line(words) or f'exit status {process.returncode}'}")
         time.sleep(0.02)
     raise Unusable(f"the proxy was not listening after {START_TIMEOUT:.0f} s: look into it with `capture up --no-web`")
 
@@ -185,9 +200,18 @@ def bundle(ca: Path) -> Path:
         ours = ca.read_bytes()
     except OSError:
         raise Unusable(f"the proxy's CA certificate is missing ({ca}): start the proxy once with `capture up`") from None
-    path = state_directory() / "ca-bundle.pem"
-    content = system_roots() + b"\n# sse-capture's proxy\n" + ours
-    if not path.exists() or path.read_bytes() != content:
+    return _certificates("ca-bundle", system_roots() + b"\n# sse-capture's proxy\n" + ours)
+
+
+def roots() -> Path:
+    """A file with the machine's roots, for the proxy: what an agent trusts without us it trusts through us. Raises Unusable."""
+    return _certificates("roots", system_roots())
+
+
+def _certificates(name: str, content: bytes) -> Path:
+    """A file of ours with this content; it never changes, a running agent's children may read it much later."""
+    path = state_directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.pem"
+    if not path.exists():
         draft = path.with_name(f".{path.name}-{os.getpid()}")
         draft.write_bytes(content)
         draft.rename(path)
@@ -203,9 +227,8 @@ def system_roots() -> bytes:
         "/etc/pki/tls/certs/ca-bundle.crt",
         "/etc/ssl/cert.pem",
     ]
-    ours = state_directory() / "ca-bundle.pem"
     for name in candidates:
-        if name and Path(name) != ours and os.path.isfile(name):
+        if name and Path(name).parent != state_directory() and Path(name).is_file():
             return Path(name).read_bytes()
     return Path(certifi.where()).read_bytes()
 
@@ -233,12 +256,17 @@ def state_directory() -> Path:
 
 
 def read_salt() -> bytes:
-    """This machine's salt for hashes of guessable secrets: 32 random bytes, 0600, outside the log."""
+    """This machine's salt for hashes of guessable secrets: 32 random bytes, 0600, outside the log. Raises Unusable."""
     path = state_directory() / "salt"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not path.exists():
+        draft = path.with_name(f".salt-{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    except FileExistsError:
-        pass
-    return path.read_bytes()
+            file.write(secrets.token_bytes(SALT_BYTES))
+        with suppress(FileExistsError):  # another start was first: its salt is everybody's
+            os.link(draft, path)
+        draft.unlink()
+    salt = path.read_bytes()
+    if len(salt) != SALT_BYTES:
+        raise Unusable(f"{path} is damaged: delete it (hashes of short secrets will differ from those before)")
+    return salt

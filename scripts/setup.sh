@@ -9,57 +9,75 @@ is_new_enough() {
   "$1" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null
 }
 
+# Debian's python3.x without python3.x-venv cannot make an environment (uv can do without)
+can_make_venv() {
+  is_new_enough "$1" && { command -v uv >/dev/null 2>&1 || "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+}
+
+# the interpreters a machine may have, the likeliest first; the account's own home, too, where HOME names another folder
+candidates() {
+  local name home
+  for name in python3.14 python3.13 python3.12 python3; do
+    command -v "$name" 2>/dev/null
+  done
+  if command -v uv >/dev/null 2>&1; then
+    uv python find '>=3.12' 2>/dev/null
+  fi
+  home=$(getent passwd "$(id -u)" 2>/dev/null | cut -d: -f6)
+  ls -d {"${PYENV_ROOT:-${HOME:-/}/.pyenv}","$home/.pyenv"}/versions/3.1[2-9]*/bin/python 2>/dev/null | sort -rV
+}
+
 find_python() {
   local candidate
   if [ -n "${PYTHON:-}" ]; then
-    is_new_enough "$PYTHON" && { echo "$PYTHON"; return; }
-    echo "sse-capture: PYTHON=$PYTHON is no Python 3.12 or newer" >&2
+    can_make_venv "$PYTHON" && { echo "$PYTHON"; return; }
+    echo "sse-capture: PYTHON=$PYTHON is no Python 3.12 or newer with venv" >&2
     return 1
   fi
-  for candidate in python3.14 python3.13 python3.12 python3; do
-    candidate=$(command -v "$candidate" 2>/dev/null) || continue
-    is_new_enough "$candidate" && { echo "$candidate"; return; }
-  done
-  if command -v uv >/dev/null 2>&1; then
-    candidate=$(uv python find '>=3.12' 2>/dev/null) && is_new_enough "$candidate" && { echo "$candidate"; return; }
-  fi
-  for candidate in $(ls -d "${PYENV_ROOT:-${HOME:-/}/.pyenv}"/versions/3.1[2-9]*/bin/python 2>/dev/null | sort -rV); do
-    is_new_enough "$candidate" && { echo "$candidate"; return; }
-  done
-  # the home of the account, where HOME names another folder
-  for candidate in $(ls -d "$(getent passwd "$(id -u)" 2>/dev/null | cut -d: -f6)"/.pyenv/versions/3.1[2-9]*/bin/python 2>/dev/null | sort -rV); do
-    is_new_enough "$candidate" && { echo "$candidate"; return; }
-  done
-  echo "sse-capture: no Python 3.12 or newer found: install one (apt install python3.12, brew install python, uv python install 3.13) or set PYTHON" >&2
+  while read -r candidate; do
+    can_make_venv "$candidate" && { echo "$candidate"; return; }
+  done < <(candidates)
+  echo "sse-capture: no Python 3.12 or newer with venv found: install one (apt install python3.12-venv, brew install python, uv python install 3.13) or set PYTHON" >&2
   return 1
 }
 
+is_ready() {
+  [ "$(cat "$venv/.ready${1:+-$1}" 2>/dev/null)" = "$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)" ]
+}
+
 setup_venv() {
-  local extra=${1:-} wanted log python
-  wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
-  [ "$(cat "$venv/.ready${extra:+-$extra}" 2>/dev/null)" = "$wanted" ] && return
+  local extra=${1:-} python log lock=$root/.venv.lock
+  is_ready "$extra" && return
   python=$(find_python) || exit 2
-  echo "sse-capture: setting up .venv with $("$python" -V) (once, about a minute)" >&2
-  log=$(mktemp)
-  if ! make_venv "$python" "$extra" >"$log" 2>&1; then
-    tail -n 15 "$log" >&2
+  until mkdir "$lock" 2>/dev/null; do # another start is at it
+    if ! kill -0 "$(cat "$lock/pid" 2>/dev/null || echo $$)" 2>/dev/null; then rm -rf "$lock"; fi
+    sleep 0.5
+  done
+  echo $$ >"$lock/pid"
+  trap 'rm -rf "$lock"' EXIT
+  if ! is_ready "$extra"; then
+    echo "sse-capture: setting up .venv with $("$python" -V) (once, about half a minute)" >&2
+    log=$(mktemp)
+    if ! make_venv "$python" "$extra" >"$log" 2>&1; then
+      tail -n 15 "$log" >&2
+      echo "sse-capture: .venv could not be set up: above are the installer's last words, all of them in $log" >&2
+      exit 2
+    fi
     rm -f "$log"
-    echo "sse-capture: .venv could not be set up (above: the last lines of the installer): is the package index reachable?" >&2
-    exit 2
+    cat "$root/pyproject.toml" "$root/constraints.txt" | cksum | tee "$venv/.ready" >"$venv/.ready${extra:+-$extra}"
   fi
-  rm -f "$log"
-  echo "$wanted" >"$venv/.ready"
-  [ -z "$extra" ] || echo "$wanted" >"$venv/.ready-$extra"
+  rm -rf "$lock"
+  trap - EXIT
 }
 
 make_venv() {
   local python=$1 extra=$2
   is_new_enough "$venv/bin/python" || rm -rf "$venv"
   if command -v uv >/dev/null 2>&1; then
-    [ -d "$venv" ] || uv venv --quiet --python "$python" "$venv" || return 1
+    [ -d "$venv" ] || uv venv --quiet --python "$python" "$venv" || { rm -rf "$venv"; return 1; }
     uv pip install --quiet --python "$venv/bin/python" -c "$root/constraints.txt" -e "$root${extra:+[$extra]}"
   else
-    [ -d "$venv" ] || "$python" -m venv "$venv" || return 1
+    "$venv/bin/python" -m pip --version || { rm -rf "$venv" && "$python" -m venv "$venv"; } || { rm -rf "$venv"; return 1; }
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" -e "$root${extra:+[$extra]}"
   fi
 }

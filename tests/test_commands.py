@@ -60,7 +60,8 @@ def test_sessions_n_shows_the_last_ones(capture: Capture) -> None:
 def test_show_tells_all_that_was_said(capture: Capture, log: Path, name: str) -> None:
     expected = json.loads((samples.DIRECTORY / name / "expected.json").read_bytes())
     reader = LogReader(log)
-    messages = [message for _, message in catalogue.conversation(reader, catalogue.find(reader, flow_id(name)))]
+    ((_, said),) = catalogue.conversation(reader, catalogue.find(reader, flow_id(name)))
+    messages = list(said)
     answers = [message for message in messages if message.stopped or message.failed or message is messages[-1]]
     assert "".join(message.text for message in answers) == expected["text"]
     assert "".join(message.reasoning for message in answers) == expected["reasoning"]
@@ -116,7 +117,7 @@ def test_a_name_that_means_nothing_is_answered_in_one_line(capture: Capture, wor
 def test_an_empty_log_says_what_to_do(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["sessions", "--dir", str(tmp_path)])
     assert result.exit_code == 0
-    assert "capture run -- claude" in result.stderr
+    assert f"capture run --dir {tmp_path} -- claude" in result.stderr
 
 
 def test_env_without_a_proxy_says_what_to_do(tmp_path: Path) -> None:

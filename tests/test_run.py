@@ -136,6 +136,38 @@ def test_a_killed_run_takes_its_proxy_with_it(home: Home, tmp_path: Path) -> Non
             orphan.kill()
 
 
+@pytest.mark.parametrize("content", ["no shebang", "#!/no/such/interpreter\n"])
+def test_a_command_that_cannot_be_executed_is_told_of_in_one_line(home: Home, tmp_path: Path, content: str) -> None:
+    script = tmp_path / "agent"
+    script.write_text(content)
+    script.chmod(0o700)
+    result = run(home, "run", "--", str(script))
+    assert result.returncode == 126
+    assert len(result.stderr.decode().splitlines()) == 1
+    assert proxies_of(home) == []
+
+
+def test_a_directory_with_a_tilde_is_the_same_to_the_command_and_to_the_proxy(home: Home, model: str) -> None:
+    result = run(home, "run", "--dir=~/elsewhere", "--", *agent(model))
+    assert b"captured 1 flow" in result.stderr
+    assert (Path(home["HOME"]) / "elsewhere" / "sse_flows.jsonl").exists()
+    shown = result.stderr.decode().rpartition(": ")[2].split()
+    assert subprocess.run(shown, env=home, capture_output=True).returncode == 0, "what is said to paste can be pasted"
+
+
+def test_a_run_whose_proxy_dies_says_so_and_passes_the_status_on(home: Home, tmp_path: Path) -> None:
+    started, go = tmp_path / "started", tmp_path / "go"
+    words = f"touch {started}; while [ ! -e {go} ]; do sleep 0.1; done; exit 4"
+    process = subprocess.Popen([*CAPTURE, "run", "--", "sh", "-c", words], env=home, stderr=subprocess.PIPE)
+    until(lambda: started.exists() or None, "the command to start")
+    os.kill(proxies_of(home)[0]["pid"], signal.SIGKILL)
+    until(lambda: None if proxies_of(home) else True, "the proxy to be dead")
+    go.touch()
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 4
+    assert b"the proxy ended before the command did" in said
+
+
 def test_two_runs_at_once_have_a_proxy_each(home: Home, model: str) -> None:
     both = [
         subprocess.Popen([*CAPTURE, "run", "--", *agent(model)], env=home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -156,6 +188,8 @@ def test_two_runs_at_once_have_a_proxy_each(home: Home, model: str) -> None:
         (["run"], 2, "Missing argument"),
         (["run", "--nonsense", "--", "true"], 2, "No such option"),
         (["up", "--port", "99999"], 2, "99999"),
+        (["up", "nonsense"], 2, "unexpected argument nonsense"),
+        (["up", "--", "--nonsense"], 2, "mitmproxy says: unrecognized arguments: --nonsense"),
         (["run", "--dir", "/proc/nowhere", "--", "true"], 2, "cannot write to /proc/nowhere"),
         (["up", "--dir", "/etc/passwd/log"], 2, "/etc/passwd"),
         (["up", "--confdir", "/proc/nowhere"], 2, "cannot write to /proc/nowhere"),
@@ -267,6 +301,23 @@ def test_keys_of_tls_are_not_written_even_when_the_environment_asks(up: Callable
     proxy = up("--no-web")
     proxy.end()
     assert not (tmp_path / "keys").exists()
+
+
+def test_a_proxy_that_listens_nowhere_greets_all_the_same(up: Callable[..., Up]) -> None:
+    """As in mitmproxy's local mode, which takes the traffic of a program that ignores proxy variables."""
+    proxy = up("--no-web", "--", "--no-server")
+    assert "agents must trust the CA" in proxy.said
+    assert proxy.end() == 0
+
+
+def test_the_salt_is_made_once_and_a_damaged_one_is_refused(home: Home, tmp_path: Path) -> None:
+    run(home, "run", "--", "true")
+    salt = tmp_path / ".local/state/sse-capture/salt"
+    assert len(salt.read_bytes()) == 32 and salt.stat().st_mode & 0o777 == 0o600
+    salt.write_bytes(b"")
+    result = run(home, "run", "--", "true")
+    assert result.returncode == 2
+    assert "salt is damaged" in result.stderr.decode()
 
 
 def test_the_demo_ends_by_itself_and_all_is_complete(home: Home) -> None:

@@ -24,9 +24,9 @@ STYLES = {"result": "value", "failed": "bad"}  # of what is not called like its 
 WIDTH = 100  # columns at most: longer lines are harder to read
 
 
-@click.command()
+@click.command(short_help="Show it all in ten seconds.")
 def demo() -> None:
-    """Show it all in about 15 seconds: a real proxy, a scripted model, three agents at once.
+    """Show it all in ten seconds: a real proxy, a scripted model, three agents at once.
 
     Nothing leaves this machine; the recording goes to a temporary directory.
     """
@@ -41,6 +41,7 @@ def demo() -> None:
         pool = stack.enter_context(ThreadPoolExecutor(len(played)))
         calls = [pool.submit(upstream.call, sample, upstream_port, started.port) for sample in played]
         _watch(directory, calls)
+    shutil.rmtree(directory.parent / "mitmproxy")  # its CA was for this demo only
     _tell(directory, [hashlib.sha256(sample.response).hexdigest() for sample in played], [call.result() for call in calls])
 
 
@@ -54,6 +55,8 @@ def _watch(directory: Path, calls: list[Future[str]]) -> None:
     flows: dict[str, dict[str, Any]] = {}
 
     def over() -> bool:
+        if any(call.done() and call.exception() for call in calls):
+            return True  # a call's result raises it
         return all(call.done() for call in calls) and sum(1 for _ in reader.ends()) >= len(calls)
 
     for line in follow(directory / LINES, 0, over):
@@ -155,14 +158,15 @@ def _tell(directory: Path, sent: list[str], heard: list[str]) -> None:
             for flow in flows
         ],
         flexible="provider",
+        spare=("first event", "over"),
     )
     same = "byte for byte what the model sent" if sent == heard else "NOT WHAT THE MODEL SENT: please report this"
     click.echo(f"\nWhat the agents received: {same}.")
     click.echo(f"\n{paint('The log', 'strong')} in {directory}:\n")
-    for name, holds in ((FLOWS, "a record for each flow"), (LINES, "a record for each frame"), (ENDS, "how each flow ended")):
+    for name, holds in ((FLOWS, "each flow"), (LINES, "each frame"), (ENDS, "how each ended")):
         size = (directory / name).stat().st_size
         click.echo(f"  {name:<22} {size:>9,} bytes  {holds}")
-    click.echo(f"  {'sse_logs/<session>/':<22} {'':>9}        the same, a file for each flow")
+    click.echo(f"  {'sse_logs/<session>/':<22} {'':>9}        flow by flow")
     click.echo("\nOne line of it:\n")
     example = next(line for line in reader.lines() if "delta" in line["event"])
     text = orjson.dumps(example).decode()
@@ -171,4 +175,5 @@ def _tell(directory: Path, sent: list[str], heard: list[str]) -> None:
     name = proxy.command_name()
     click.echo(f"  {name} sessions --dir {directory}")
     click.echo(f"  {name} show --dir {directory} {flows[0]['sid']}")
-    click.echo(f"  {name} run -- claude        # or codex, gemini, …: your own agent, recorded")
+    click.echo(f"  {name} run -- claude")
+    click.echo("\nThe last one records an agent of your own: claude, codex, gemini …")

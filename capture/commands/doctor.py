@@ -5,7 +5,7 @@ import platform
 import shutil
 import stat
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +17,7 @@ import orjson
 import psutil
 
 from capture import proxy, store
-from capture.commands.base import directory_option, json_option, paint, short
+from capture.commands.base import confdir_option, directory_option, hint, json_option, paint, short
 from capture.redact import FAST
 
 RECENT = 100  # flows that are looked at
@@ -32,16 +32,10 @@ class Finding(NamedTuple):
     do: str = ""
 
 
-@click.command()
+@click.command(short_help="Check the set-up; say what to do.")
 @directory_option
 @json_option
-@click.option(
-    "--confdir",
-    type=click.Path(path_type=Path),
-    default=proxy.default_confdir,
-    show_default="~/.mitmproxy",
-    help="mitmproxy's folder, with its CA.",
-)
+@confdir_option
 def doctor(directory: Path, as_json: bool, confdir: Path) -> None:
     """Check what capturing needs; each line says what to do. Exit status 1 when something fails."""
     failed = False
@@ -80,7 +74,7 @@ def _software() -> Iterator[Finding]:
 def _certificates(confdir: Path) -> Iterator[Finding]:
     key, certificate = confdir / "mitmproxy-ca.pem", confdir / proxy.CA_FILE
     if not certificate.exists():
-        yield Finding("warn", f"no CA yet in {short(str(confdir))}", "it is made when the proxy first starts: capture up")
+        yield Finding("warn", f"no CA yet in {short(str(confdir))}", "it is made when the proxy first starts")
         return
     from cryptography import x509
 
@@ -119,8 +113,7 @@ def _log(directory: Path) -> Iterator[Finding]:
         yield Finding(
             "warn", f"{bad.name} holds torn lines of a killed proxy", "nothing else was touched; delete it when you have looked"
         )
-    errors = list(store.whole_lines(directory / store.ERRORS))[-3:]
-    for line in errors:
+    for line in deque(store.whole_lines(directory / store.ERRORS), maxlen=3):
         record = store.parse(line) or {}
         yield Finding("warn", f"{record.get('t')} {record.get('where')}: {record.get('what')}", str(record.get("do")))
 
@@ -131,15 +124,18 @@ def _proxies(directory: Path) -> Iterator[Finding]:
         web = f", web on {facts['web_port']}" if facts.get("web_port") else ""
         use = " (of one `capture run`)" if facts.get("owner") else ""
         listens = facts.get("host")
-        if listens not in (proxy.HOST, "::1", "localhost"):
+        if listens not in (None, proxy.HOST, "::1", "localhost"):  # None: local mode listens nowhere
             yield Finding(
-                "fail", f"the proxy on port {facts.get('port')} can be used from outside ({listens})", "start it with capture up"
+                "fail",
+                f"the proxy on port {facts.get('port')} can be used from outside ({listens})",
+                f"start it with {hint('up', directory)}",
             )
         else:
-            yield Finding("ok", f"proxy on {listens}:{facts.get('port')}{web}, process {facts.get('pid')}{use}")
+            where = f"{listens}:{facts.get('port')}" if listens else "no port"
+            yield Finding("ok", f"proxy on {where}{web}, process {facts.get('pid')}{use}")
     ours = {facts.get("port") for facts in found} | {facts.get("web_port") for facts in found}
     if not found:
-        yield Finding("ok", "no proxy runs", "`capture run` starts one; or start one to stay: capture up")
+        yield Finding("ok", "no proxy runs", f"`capture run` starts one; or start one to stay: {hint('up', directory)}")
     for port in {proxy.PORT, proxy.WEB_PORT} - ours:
         if proxy.free_port(port) != port:
             yield Finding("warn", f"port {port} is taken by {_holder(port)}", "the next free one is used")
@@ -168,12 +164,18 @@ def _environment(directory: Path) -> Iterator[Finding]:
             yield Finding(
                 "warn",
                 f"{names} lead{_s(names)} to {value}, where no proxy of ours records to this directory",
-                "capture up, or unset them",
+                f"{hint('up', directory)}, or unset them",
             )
         else:
-            yield Finding("warn", f"{names} lead{_s(names)} to another proxy", "chain it: capture up -- --mode upstream:URL")
-    if set_here and found and os.environ.get("SSL_CERT_FILE") != str(proxy.state_directory() / "ca-bundle.pem"):
-        yield Finding("warn", "SSL_CERT_FILE does not name our certificates: agents will refuse the proxy", 'eval "$(capture env)"')
+            yield Finding(
+                "warn", f"{names} lead{_s(names)} to another proxy", f"chain it: {hint('up -- --mode upstream:URL', directory)}"
+            )
+    if set_here and found and os.environ.get("SSL_CERT_FILE") != str(proxy.bundle(found.ca)):
+        yield Finding(
+            "warn",
+            "SSL_CERT_FILE does not name our certificates: agents will refuse the proxy",
+            f'eval "$({hint("env", directory)})"',
+        )
 
 
 def _s(names: str) -> str:
@@ -187,11 +189,12 @@ def _by_value(variables: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 def _captures(directory: Path) -> Iterator[Finding]:
     reader = store.LogReader(directory)
-    flows = list(reader.flows())[-RECENT:]
+    flows = deque(reader.flows(), maxlen=RECENT)
     if not flows:
-        yield Finding("ok", "nothing is recorded yet", "capture run -- claude")
+        yield Finding("ok", "nothing is recorded yet", hint("run -- claude", directory))
         return
-    ends = {end["flow_id"]: end for end in reader.ends()}
+    ids = {flow["flow_id"] for flow in flows}
+    ends = {end["flow_id"]: end for end in reader.ends() if end["flow_id"] in ids}
     last = flows[-1]
     client = last.get("client") or {}
     yield Finding(
@@ -201,7 +204,9 @@ def _captures(directory: Path) -> Iterator[Finding]:
     for outcome, count in outcomes.most_common():
         if outcome != "complete":
             example = next(flow for flow in reversed(flows) if ends.get(flow["flow_id"], {}).get("outcome") == outcome)
-            yield Finding("warn", f"{count} of the last {len(flows)} flows ended {outcome}", f"capture show {example['flow_id']}")
+            yield Finding(
+                "warn", f"{count} of the last {len(flows)} flows ended {outcome}", hint(f"show {example['flow_id']}", directory)
+            )
     dropped = sum(ends[flow["flow_id"]].get("dropped_chunks", 0) for flow in flows if flow["flow_id"] in ends)
     if dropped:
         yield Finding(

@@ -11,7 +11,7 @@ from capture.commands.base import directory_option, json_option
 from capture.store import Unusable
 
 
-@click.command()
+@click.command(short_help="Print the export lines for a shell.")
 @directory_option
 @json_option
 @click.option("--shell", type=click.Choice(["sh", "fish"]), default="sh", show_default=True, help="Whose syntax.")

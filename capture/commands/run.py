@@ -16,8 +16,8 @@ import click
 import psutil
 
 from capture import catalogue, proxy
-from capture.commands.base import directory_option, paint, say, short
-from capture.store import FLOWS, LogReader, parse, prepare, whole_lines
+from capture.commands.base import confdir_option, directory_option, hint, paint, say, short
+from capture.store import ENDS, FLOWS, LogReader, parse, prepare, whole_lines
 
 NOT_FOUND = 127  # what a shell says of a command that is not there
 NOT_EXECUTABLE = 126
@@ -26,18 +26,12 @@ SETTLE = 2.0  # seconds a shared proxy has at most to write the last records
 AT_LEAST = 0.2  # seconds it has in any case: the last flow may not be on record yet
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(short_help="Run an agent and record it.")
 @directory_option
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=proxy.PORT, show_default=True, help="Of the proxy, if one is started."
 )
-@click.option(
-    "--confdir",
-    type=click.Path(path_type=Path),
-    default=proxy.default_confdir,
-    show_default="~/.mitmproxy",
-    help="mitmproxy's folder, with its CA.",
-)
+@confdir_option
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG …]")
 def run(directory: Path, port: int, confdir: Path, command: tuple[str, ...]) -> None:
     """Run an agent and record what it says to its model and hears from it.
@@ -47,17 +41,21 @@ def run(directory: Path, port: int, confdir: Path, command: tuple[str, ...]) -> 
     """
     program = _program(command[0])
     prepare(directory)
-    size = _size(directory / FLOWS)
+    size, ends_size = _size(directory / FLOWS), _size(directory / ENDS)
     with _proxy(directory, confdir, port) as found:
         inherited = {name: os.environ[name] for name in proxy.PROXY_VARIABLES if name in os.environ}
         if any(value.rstrip("/") != found.url for value in inherited.values()):
             name = next(iter(inherited))
-            say(f"{name} was set to another proxy, the agent now uses ours: to chain them, `capture up -- --mode upstream:URL`")
+            chain = hint("up -- --mode upstream:URL", directory)
+            say(f"{name} was set to another proxy, the agent now uses ours: to chain them, {chain}")
         status, family = _run(program, command, _environment(found))
         ours = Ours(found, family)
-        if found.owner is None:
-            _settle(directory, size, ours)
-    _tell(directory, size, ours, command[0])
+        if not proxy.lives(found, directory):
+            say(paint("the proxy ended before the command did: what was said after that is not recorded", "bad", sys.stderr))
+        elif found.owner is None:
+            _settle(directory, size, ends_size, ours)
+    if family:
+        _tell(directory, size, ours, command[0])
     sys.exit(status)
 
 
@@ -99,7 +97,11 @@ def _environment(found: proxy.Proxy) -> dict[str, str]:
 
 def _run(program: str, command: tuple[str, ...], environment: dict[str, str]) -> tuple[int, set[int]]:
     """(exit status, pids of the command and of its children that were seen). Signals sent to us alone are passed on."""
-    process = subprocess.Popen([command[0], *command[1:]], executable=program, env=environment)
+    try:
+        process = subprocess.Popen(command, executable=program, env=environment)
+    except OSError as error:  # no interpreter, no shebang, the wrong machine
+        say(f"{command[0]} cannot be executed ({error.strerror})")
+        return NOT_EXECUTABLE, set()
     kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
     for number in (signal.SIGTERM, signal.SIGHUP):
         kept[number] = signal.signal(number, lambda number, _: process.send_signal(number))
@@ -131,13 +133,13 @@ def _recorded(directory: Path, size: int, ours: Ours) -> list[dict[str, Any]]:
     return [flow for line in whole_lines(directory / FLOWS, size) if (flow := parse(line)) and ours.has(flow)]
 
 
-def _settle(directory: Path, size: int, ours: Ours) -> None:
+def _settle(directory: Path, size: int, ends_size: int, ours: Ours) -> None:
     """Waits until each flow of the command has its end on record: the proxy goes on, so nothing else tells."""
     begun = time.monotonic()
     while time.monotonic() < begun + SETTLE:
         open_flows = {flow["flow_id"] for flow in _recorded(directory, size, ours)}
         if open_flows:
-            open_flows -= {end["flow_id"] for end in LogReader(directory).ends()}
+            open_flows -= {end["flow_id"] for line in whole_lines(directory / ENDS, ends_size) if (end := parse(line))}
         if not open_flows and time.monotonic() > begun + AT_LEAST:
             return
         time.sleep(0.05)
@@ -147,7 +149,7 @@ def _tell(directory: Path, size: int, ours: Ours, name: str) -> None:
     flows = _recorded(directory, size, ours)
     if not flows:
         nothing = paint("NOTHING WAS CAPTURED", "bad", sys.stderr)
-        say(f"{nothing}: {name} made no call to a model through the proxy. `capture doctor` says what to check")
+        say(f"{nothing}: {name} made no call to a model through the proxy: {hint('doctor', directory)}")
         return
     reader = LogReader(directory)
     ends = {end["flow_id"]: end["outcome"] for end in reader.ends()}
@@ -159,7 +161,7 @@ def _tell(directory: Path, size: int, ours: Ours, name: str) -> None:
     sessions = f"session {sids[0]}" if len(sids) == 1 else f"{len(sids)} sessions"
     asked = f", {models}" if models else ""
     count = _plural(len(flows), "flow")
-    say(f"captured {count} ({said}) of {sessions}{asked} {where}: capture show {sids[-1]}")
+    say(f"captured {count} ({said}) of {sessions}{asked} {where}: {hint(f'show {sids[-1]}', directory)}")
 
 
 def _plural(count: int, noun: str) -> str:

@@ -9,11 +9,11 @@ import click
 import orjson
 
 from capture import catalogue
-from capture.commands.base import directory_option, json_option, say, short, table
+from capture.commands.base import directory_option, hint, json_option, say, short, table
 from capture.store import LogReader
 
 
-@click.command()
+@click.command(short_help="List what is recorded.")
 @directory_option
 @json_option
 @click.option("-n", "--last", type=click.IntRange(min=1), help="Only the last N sessions.")
@@ -25,7 +25,7 @@ def sessions(directory: Path, as_json: bool, last: int | None) -> None:
             click.echo(orjson.dumps(asdict(row)))
         return
     if not rows:
-        say(f"nothing is recorded in {short(str(directory))} yet: try `capture run -- claude`")
+        say(f"nothing is recorded in {short(str(directory))} yet: try {hint('run -- claude', directory)}")
         return
     on_terminal = sys.stdout.isatty()
     length = _distinct([row.sid for row in rows]) if on_terminal else None
@@ -36,7 +36,7 @@ def sessions(directory: Path, as_json: bool, last: int | None) -> None:
             (
                 row.sid[:length],
                 row.client or "?",
-                ", ".join(row.models) or "?",
+                _models(row.models, on_terminal),
                 short(row.cwd),
                 _flows(row),
                 row.last[:19].replace("T", " ").removeprefix(f"{today} "),
@@ -44,7 +44,15 @@ def sessions(directory: Path, as_json: bool, last: int | None) -> None:
             for row in rows
         ],
         flexible="directory",
+        spare=("model", "directory") if on_terminal else (),
     )
+
+
+def _models(models: list[str], on_terminal: bool) -> str:
+    """All models on a pipe; on a terminal the first, and how many more."""
+    if on_terminal and len(models) > 1:
+        return f"{models[0]} +{len(models) - 1}"
+    return ", ".join(models) or "?"
 
 
 def _distinct(sids: list[str]) -> int:

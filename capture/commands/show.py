@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ from capture.store import LogReader
 LONG = 2000  # characters of a tool result or a system prompt that are shown; `--full` shows all
 
 
-@click.command()
+@click.command(short_help="Show a conversation, its frames, or a request.")
 @click.argument("name", metavar="[SESSION|FLOW]", default="latest")
 @directory_option
 @click.option("--raw", is_flag=True, help="The frames as they were received.")
@@ -45,7 +46,7 @@ def _request(reader: LogReader, flow_id: str) -> None:
     found = False
     for body, digest in catalogue.bodies(reader, flows[0]):
         found = True
-        click.echo(body, nl=sys.stdout.isatty() or digest is None)
+        click.echo(printable(body) if sys.stdout.isatty() else body, nl=sys.stdout.isatty() or digest is None)
         if digest and hashlib.sha256(body.encode()).hexdigest() != digest:
             say(f"this is not what was sent: a part of flow {flows[0]['flow_id']} was changed in the log")
             sys.exit(1)
@@ -63,22 +64,32 @@ def _frames(reader: LogReader, name: str) -> None:
 def _conversation(reader: LogReader, name: str, full: bool) -> None:
     flows = catalogue.find(reader, name)
     ends = {end["flow_id"]: end for end in reader.ends()}
-    current = None
-    for flow, message in catalogue.conversation(reader, flows):
-        if flow is not current:
-            current = flow
-            end = ends.get(flow["flow_id"])
-            _headline(flow, end["outcome"] if end else "open")
-        _message(message, full)
+    for flow, messages in catalogue.conversation(reader, flows):
+        end = ends.get(flow["flow_id"], {})
+        _headline(flow, end.get("outcome", "open"))
+        for message in messages:
+            _message(message, full)
+        _footer(flow, end)
 
 
-def _headline(flow: dict[str, object], outcome: str) -> None:
+def _headline(flow: dict[str, Any], outcome: str) -> None:
     client = flow.get("client")
     agent = client.get("agent_id") if isinstance(client, dict) else None
     words = [str(flow["t"])[:19].replace("T", " "), f"flow {flow['flow_id']}", f"{flow['provider']}/{flow['api']}"]
     if agent:
         words.append(f"sub-agent {agent}")
     click.echo(paint(f"── {' · '.join(words)} ", "quiet") + paint(outcome, "quiet" if outcome == "complete" else "bad"))
+
+
+def _footer(flow: dict[str, Any], end: dict[str, Any]) -> None:
+    """Why a flow did not go as it should."""
+    if (flow.get("status") or 0) >= 400:
+        _block("status", str(flow["status"]), "bad")
+    for what in ("error", "capture_error"):
+        if end.get(what) and (end["outcome"] != "complete" or what == "capture_error"):
+            _block(what.replace("_", " "), str(end[what]), "bad")
+    if end.get("dropped_chunks"):
+        _block("not recorded", f"{end['dropped_chunks']:,} chunks, {end['dropped_bytes']:,} bytes", "bad")
 
 
 def _message(message: Message, full: bool) -> None:
