@@ -41,8 +41,12 @@ find_python() {
   return 1
 }
 
+wanted() {
+  cat "$root/pyproject.toml" "$root"/constraints*.txt | cksum
+}
+
 is_ready() {
-  [ "$(cat "$venv/.ready${1:+-$1}" 2>/dev/null)" = "$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)" ]
+  [ "$(cat "$venv/.ready${1:+-$1}" 2>/dev/null)" = "$(wanted)" ]
 }
 
 setup_venv() {
@@ -64,20 +68,22 @@ setup_venv() {
       exit 2
     fi
     rm -f "$log"
-    cat "$root/pyproject.toml" "$root/constraints.txt" | cksum | tee "$venv/.ready" >"$venv/.ready${extra:+-$extra}"
+    wanted | tee "$venv/.ready" >"$venv/.ready${extra:+-$extra}"
   fi
   rm -rf "$lock"
   trap - EXIT
 }
 
 make_venv() {
-  local python=$1 extra=$2
-  is_new_enough "$venv/bin/python" || rm -rf "$venv"
+  local python=$1 extra=$2 pins=$root/constraints.txt
+  is_new_enough "$venv/bin/python" && python=$venv/bin/python || rm -rf "$venv"
+  # mitmproxy 12.2 wants an older typing_extensions on 3.12, and with it an older pydantic, which knows no 3.14
+  if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then pins=$root/constraints-3.12.txt; fi
   if command -v uv >/dev/null 2>&1; then
     [ -d "$venv" ] || uv venv --quiet --python "$python" "$venv" || { rm -rf "$venv"; return 1; }
-    uv pip install --quiet --python "$venv/bin/python" -c "$root/constraints.txt" -e "$root${extra:+[$extra]}"
+    uv pip install --quiet --python "$venv/bin/python" -c "$pins" -e "$root${extra:+[$extra]}"
   else
     "$venv/bin/python" -m pip --version || { rm -rf "$venv" && "$python" -m venv "$venv"; } || { rm -rf "$venv"; return 1; }
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" -e "$root${extra:+[$extra]}"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$pins" -e "$root${extra:+[$extra]}"
   fi
 }
