@@ -30,7 +30,8 @@ INLINE_LIMIT = (
 )  # bytes of one payload in a line; a longer one goes to bodies/ (an agent that reads its own log multiplies it otherwise)
 INLINE_HEAD = 64 << 10  # bytes of it that stay in the line
 MAX_SESSIONS = 512  # sessions whose written parts are remembered; the parts of a forgotten one are written again
-MAX_PARTS = 20_000  # ids remembered per session: about 2 MB
+MAX_PARTS = 20_000  # ids remembered of one session: about 2 MB (an id takes some 100 bytes)
+MAX_IDS = 200_000  # ids remembered of all sessions together: about 20 MB
 NAMED_UP_TO = 4 << 20  # bytes: a payload without an event name is parsed for its `type` up to this size (3 ms per MB)
 TYPE_FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([A-Za-z0-9_.-]{1,100})"')  # of a larger one `type` is seen when it comes first
 
@@ -75,19 +76,27 @@ class Memory:
 
     conversations: session.Conversations = field(default_factory=session.Conversations)
     written: OrderedDict[str, set[str]] = field(default_factory=OrderedDict)
+    ids: int = 0  # in all sets of `written`
 
     def is_new(self, sid: str, part_id: str) -> bool:
         """Whether this is the session's first time with this part; from now on it is not."""
         seen = self.written.setdefault(sid, set())
         self.written.move_to_end(sid)
-        if len(self.written) > MAX_SESSIONS:
-            self.written.popitem(last=False)
         if part_id in seen:
             return False
         if len(seen) >= MAX_PARTS:
+            self.ids -= len(seen)
             seen.clear()
         seen.add(part_id)
+        self.ids += 1
+        while len(self.written) > MAX_SESSIONS or (self.ids > MAX_IDS and len(self.written) > 1):
+            _, forgotten = self.written.popitem(last=False)
+            self.ids -= len(forgotten)
         return True
+
+    def forget(self, sid: str) -> None:
+        """The session's parts did not come on record: its next request says them again."""
+        self.ids -= len(self.written.pop(sid, ()))
 
 
 class FlowRecorder:
@@ -109,9 +118,12 @@ class FlowRecorder:
         self._inflater: wire.Inflater | None = None
         self._decoder: wire.Decoder | None = None
         self._streams = wire.media_type(self._content_type) in wire.STREAMS  # a plain answer has no terminal event
-        self._beginning = b""  # of a body that must be sniffed
-        self._encoded = b""  # the bytes before the first that could be decoded: a wrong label shows in them
-        self._undecodable: str | None = None
+        self._encoded = wire.Beginning()  # of an encoded body: a wrong label shows in it
+        self._beginning = wire.Beginning()  # of a body that must be sniffed
+        self._undecodable: str | None = None  # why the bytes that come now cannot be decoded
+        self._lost_bytes = 0  # of these: how many, and their SHA-256
+        self._lost_sha256 = hashlib.sha256()
+        self._held = b""  # the end of the part of a frame before: a secret may begin in it
         self._binary = False  # the WebSocket message at hand is not text
         self.session = session.Session("", "")
         self.client = Client()
@@ -165,11 +177,11 @@ class FlowRecorder:
 
     def gap(self, chunks: int, size: int, stamp: Stamp) -> list[Entry]:
         """Says in its place that `chunks` (`size` bytes) were not recorded. What follows starts afresh at the next frame."""
-        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp)]
+        entries = self._rest(stamp)
         self._gaps[0] += chunks
         self._gaps[1] += size
-        if self._encoding:
-            self._undecodable = self._undecodable or "content-encoding: bytes before these are missing"
+        if self._encoding and not self._undecodable:
+            self._undecodable = "content-encoding: bytes before these are missing"
         payload = orjson.dumps({"type": "capture.gap", "chunks": chunks, "bytes": size}).decode()
         return [*entries, self._line("capture.gap", payload, {}, "in", stamp)]
 
@@ -179,8 +191,13 @@ class FlowRecorder:
 
     def close(self, how: Closed, stamp: Stamp, error: str | None = None, close_code: int | None = None) -> list[Entry]:
         """What was still pending, and the end record."""
-        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp)]
+        entries = self._rest(stamp)
         return [*entries, self._end_record(how, stamp, error, close_code)]
+
+    def broken(self, error: str, stamp: Stamp) -> list[Entry]:
+        """The end record of a flow that cannot be closed: `error` is what its recorder raised."""
+        self.failed(error)
+        return [self._end_record(Closed.WITH_ERROR, stamp, None, None)]
 
     def summary(self) -> str:
         """The flow in one line for a user interface: session, client, what became of it."""
@@ -198,7 +215,7 @@ class FlowRecorder:
         try:
             body = wire.inflater(encoding).feed(body) if encoding and not wire.looks_plain(body) else body
         except wire.EncodingError as problem:
-            return parts_of.split(orjson.dumps({"capture.undecodable": str(problem), "bytes": len(body)}).decode())
+            return parts_of.split(_undecodable(f"content-encoding: {problem}", len(body), hashlib.sha256(body)))
         clean = self._redactor.text(body)
         try:
             return parts_of.split(clean.decode())
@@ -208,14 +225,13 @@ class FlowRecorder:
     def _identify(self, request: parts_of.Request) -> None:
         opened = self._opened
         headers = {name.lower().replace("_", "-"): value for name, value in reversed(opened.request_headers)}
-        history = tuple(part.id for part in request.parts if part.event != "request.tools")
         asked = session.Asked(
             headers={name: self._redactor.header(name, value) for name, value in headers.items()},
             body=request.body,
             body_length=len(opened.request_body),
             url=opened.url,
             client_ip=opened.client_ip,
-            history=history,
+            history=session.history((part.event, part.id) for part in request.parts),
         )
         found = session.identify(asked, self._memory.conversations)
         if self.session.sid and found.source in ("fallback", "history"):
@@ -273,7 +289,8 @@ class FlowRecorder:
             request = parts_of.split("")
         if request.body is None or not self.provider.opens(request.body):
             return [*self._late_open(stamp), *self._lines([wire.Frame(content)], stamp, "out")]
-        self._identify(request)
+        if not self._flow_written:  # a flow has one session: readers look for its lines, parts and bodies there
+            self._identify(request)
         entries = self._late_open(stamp)
         self._frames += 1
         self._asked, self._end, self._terminal_event = True, End.OPEN, None
@@ -295,46 +312,69 @@ class FlowRecorder:
     def _decode(self, chunk: bytes, last: bool = False) -> list[wire.Frame]:
         """The frames that `chunk` completed. `last`: no more bytes will tell what these are."""
         if self._undecodable is not None:
-            return [wire.Frame(chunk)] if chunk else []
-        if not self._decoded_bytes:
-            self._encoded += chunk
+            self._lose(chunk)
+            return []
         try:
             if self._inflater is None:
-                if self._encoding and not last and not wire.sniffable(self._encoded):
+                if not self._encoded.add(chunk) and self._encoding and not last:
                     return []
-                if wire.looks_plain(self._encoded):
+                chunk = self._encoded.take()
+                if wire.looks_plain(chunk):
                     self._encoding = ""  # the label is wrong: nothing is encoded
-                self._inflater, chunk = wire.inflater(self._encoding), self._encoded
+                self._inflater = wire.inflater(self._encoding)
             data = self._inflater.feed(chunk)
         except wire.EncodingError as problem:
-            self._undecodable = f"content-encoding: {problem}"
-            return [*(self._decoder.close() if self._decoder else []), wire.Frame(self._encoded or chunk)]
+            return self._cannot_decode(f"content-encoding: {problem}", chunk)
         self._decoded_bytes += len(data)
-        if self._decoded_bytes:
-            self._encoded = b""
-        if self._decoder is None:
-            data = self._beginning = self._beginning + data
-            known = last or wire.sniffable(data) or wire.media_type(self._content_type) in wire.STREAMS
-            if not data or not known:
-                return []
-            self._decoder, self._beginning = wire.decoder_for(self._content_type, data), b""
-            self._streams = not isinstance(self._decoder, wire.BodyDecoder)
+        return self._begin(data, last) if self._decoder is None else self._decoder.feed(data)
+
+    def _begin(self, data: bytes, last: bool) -> list[wire.Frame]:
+        """The frames of a body's first bytes, when these tell what it is."""
+        known = self._beginning.add(data) or last or wire.media_type(self._content_type) in wire.STREAMS
+        if not known or not self._beginning:
+            return []
+        data = self._beginning.take()
+        self._decoder = wire.decoder_for(self._content_type, data)
+        self._streams = not isinstance(self._decoder, wire.BodyDecoder)
         return self._decoder.feed(data)
+
+    def _cannot_decode(self, reason: str, chunk: bytes) -> list[wire.Frame]:
+        """The frames that were pending; from now on bytes are counted and hashed, not kept: a secret in them cannot be seen."""
+        frames = [*self._begin(b"", last=True), *self._closed()] if self._decoder is None else self._closed()
+        self._undecodable = reason
+        if self._decoded_bytes:
+            self._lose(chunk)
+        else:  # not a byte could be decoded: none of what came
+            self._lost_bytes, self._lost_sha256 = self._wire_bytes, self._sha256.copy()
+        return frames
+
+    def _lose(self, chunk: bytes) -> None:
+        self._lost_bytes += len(chunk)
+        self._lost_sha256.update(chunk)
 
     def _pending(self) -> list[wire.Frame]:
         """What no end was seen of; afterwards nothing is held."""
-        undecided = self._beginning or (self._encoded and self._inflater is None)
-        frames = self._decode(b"", last=True) if undecided else []
-        if self._decoder is not None:
-            frames += self._decoder.close()
-            self._decoder = None
-        return frames
+        frames = self._decode(b"", last=True) if self._encoded or self._beginning else []
+        return [*frames, *self._closed()]
+
+    def _closed(self) -> list[wire.Frame]:
+        decoder, self._decoder = self._decoder, None
+        return decoder.close() if decoder is not None else []
+
+    def _rest(self, stamp: Stamp) -> list[Entry]:
+        """What was still pending, and what could not be decoded: in one line, for the digest of a few bytes gives them away."""
+        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp)]
+        if self._undecodable is not None and self._lost_bytes:
+            payload = _undecodable(self._undecodable, self._lost_bytes, self._lost_sha256)
+            entries.append(self._line("capture.undecodable", payload, {"error": self._undecodable}, "in", stamp))
+            self._lost_bytes, self._lost_sha256 = 0, hashlib.sha256()
+        return entries
 
     def _lines(self, frames: list[wire.Frame], stamp: Stamp, direction: str = "in") -> list[Entry]:
         entries: list[Entry] = []
         for frame in frames:
             self._frames += 1
-            clean = self._redactor.text(frame.data)
+            clean = self._part(frame) if frame.part else self._redactor.text(frame.data)
             name = self._name(frame.event or _payload_name(clean, frame))
             payload, extra, blobs = self._payload(clean)
             if frame.part:
@@ -343,12 +383,18 @@ class FlowRecorder:
                 extra["cut"] = True
             if self._binary:
                 extra["binary"] = True
-            if self._undecodable:
-                extra["error"] = self._undecodable
             entries += [*blobs, self._line(name, payload, extra, direction, stamp)]
             if direction == "in":
                 self._notice_end(name, clean, stamp)
         return entries
+
+    def _part(self, frame: wire.Frame) -> bytes:
+        """What one part of a frame says, secrets out: its end is kept for the next part, lest a secret lie across the two."""
+        data, self._held = self._held + frame.data, b""
+        if not frame.last:
+            seam = self._redactor.seam(data)
+            data, self._held = data[:seam], data[seam:]
+        return self._redactor.text(data)
 
     def _notice_end(self, name: str, payload: bytes, stamp: Stamp) -> None:
         if self._first_event is None:
@@ -481,6 +527,12 @@ def _payload_name(payload: bytes, frame: wire.Frame) -> str:
         if isinstance(name := value.get(key), str) and name:
             return name
     return "message"
+
+
+def _undecodable(reason: str, size: int, digest: "hashlib._Hash") -> str:
+    """The payload that stands for bytes whose encoding could not be undone."""
+    said = {"type": "capture.undecodable", "reason": reason, "bytes": size, "sha256": digest.hexdigest()}
+    return orjson.dumps(said).decode()
 
 
 def _header(headers: tuple[tuple[str, str], ...], name: str) -> str:

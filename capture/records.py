@@ -64,7 +64,7 @@ class FlowRecord(Open):
     api: str
     """which interface of it: messages, responses, chat, generate_content, unknown"""
     transport: str
-    """sse, websocket, ndjson, eventstream, json (a plain answer), none (no answer)"""
+    """by content type: sse, websocket, ndjson, eventstream, json (any other, also where the body is a stream), none (no answer)"""
     client: Client
     """who called"""
     method: str
@@ -127,7 +127,7 @@ class Metadata(Open):
     id: str | None = None
     """of a request part: its content hash"""
     part: str | None = None
-    """of a frame over 16 MiB: `1`, `2` … and for the last `3/3`"""
+    """of a frame over 16 MiB: `1`, `2` … and for the last `3/3`; joined they are the frame"""
     cut: bool | None = None
     """true when the stream ended inside this frame"""
     binary: bool | None = None
@@ -139,7 +139,7 @@ class Metadata(Open):
     base64: str | None = None
     """the payload, where it is no UTF-8"""
     error: str | None = None
-    """why the payload could not be decoded"""
+    """why bytes could not be decoded, of `capture.undecodable`"""
 
 
 class EndRecord(Open):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ CLIENT_NAMES = {  # how the product in a user-agent begins, lower case → the n
     "kimicode": "kimi-code",
 }
 PRODUCT = re.compile(r"^([A-Za-z0-9_.@-]{1,64})/v?([0-9][^\s/;()]{0,63})")
+INSTRUCTIONS = ("request.system", "request.developer")  # parts of a request that nobody said
 MAX_SID = 200  # characters; a longer value is no id (a header may be a megabyte)
 MAX_CONVERSATIONS = 10_000  # histories remembered for requests that nothing else identifies: about 2 MB
 
@@ -48,7 +49,7 @@ class Asked:
     body_length: int
     url: str
     client_ip: str
-    history: tuple[str, ...]  # ids of the request's parts, in order
+    history: tuple[str, ...]  # ids of what was said so far, in order; empty when nobody has said anything yet
 
 
 class Session(NamedTuple):
@@ -62,16 +63,16 @@ class Conversations:
     def __init__(self) -> None:
         self._known: OrderedDict[str, str] = OrderedDict()  # digest of a whole history → sid
 
-    def continued(self, history: tuple[str, ...]) -> str | None:
-        """The sid of the longest known history that this one begins with."""
+    def continued(self, digests: list[str]) -> str | None:
+        """The sid of the longest known history that the one with these digests begins with."""
         found = None
-        for digest in _digests(history):
+        for digest in digests:
             found = self._known.get(digest, found)
         return found
 
-    def remember(self, history: tuple[str, ...], sid: str) -> None:
-        *_, whole = _digests(history) or [""]
-        if whole:
+    def remember(self, digests: list[str], sid: str) -> None:
+        if digests:
+            whole = digests[-1]
             self._known[whole] = sid
             self._known.move_to_end(whole)
             if len(self._known) > MAX_CONVERSATIONS:
@@ -84,11 +85,22 @@ def identify(asked: Asked, conversations: Conversations) -> Session:
         for session in rule(asked):
             if 0 < len(session.sid) <= MAX_SID and session.sid.isprintable():
                 return session
-    sid, source = conversations.continued(asked.history), "history"
+    name, _ = client_name(asked.headers.get("user-agent", ""))
+    digests = _digests((asked.client_ip, name or "", *asked.history))[2:]  # strangers may say the same
+    sid, source = conversations.continued(digests), "history"
     if sid is None:
         sid, source = _fallback(asked), "fallback"
-    conversations.remember(asked.history, sid)
+    conversations.remember(digests, sid)
     return Session(sid, source)
+
+
+def history(parts: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """What was said so far, out of (event, id) of a request's parts: without tools, and nothing when there are only instructions.
+
+    A program says the same instructions in all its sessions: they tell no session from another.
+    """
+    said = [(event, part_id) for event, part_id in parts if event != "request.tools"]
+    return tuple(part_id for _, part_id in said) if any(event not in INSTRUCTIONS for event, _ in said) else ()
 
 
 def by_header(asked: Asked) -> Iterator[Session]:
@@ -187,7 +199,7 @@ def _digests(history: tuple[str, ...]) -> list[str]:
     """A digest for each beginning of a history: of its first part, of its first two …"""
     digests, running = [], hashlib.sha256()
     for part in history:
-        running.update(part.encode() + b"\n")
+        running.update(part.encode("utf-8", "surrogatepass") + b"\n")
         digests.append(running.hexdigest()[:32])
     return digests
 

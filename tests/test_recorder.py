@@ -17,7 +17,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture import parts, recorder
+from capture import parts, recorder, redact
 from capture.processes import Process
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
 from capture.records import Blob, EndRecord, Entry, FlowRecord, LineRecord, Metadata, Record, dumps
@@ -311,12 +311,90 @@ def payload_bytes(line: dict[str, Any]) -> bytes:
     return base64.b64decode(packed) if packed else line["line"].removeprefix("data: ").encode()
 
 
-def test_bytes_that_cannot_be_decoded_are_kept_with_the_reason() -> None:
+def undecodable(line: dict[str, Any]) -> tuple[int, str]:
+    """(size, SHA-256) of the bytes that a line stands for, which says why they are not there."""
+    payload = orjson.loads(line["line"].removeprefix("data: "))
+    assert line["event"] == payload["type"] == "capture.undecodable"
+    assert payload["reason"] == metadata(line)["error"]
+    assert payload["reason"].startswith("content-encoding: ")
+    assert not {"base64", "sha256"} & set(metadata(line))
+    return payload["bytes"], payload["sha256"]
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+@pytest.mark.parametrize("label", ["gzip", "br", "zstd", "deflate", "lzma", "gzip, br"])
+def test_of_bytes_that_cannot_be_decoded_their_size_and_digest_and_the_reason_are_on_record(label: str, content_type: str) -> None:
     noise = bytes(range(200, 256))
     for chunks in every_way(noise):
-        entries = record(opened(answer=(("Content-Encoding", "gzip"),)), chunks)
-        assert b"".join(payload_bytes(line) for line in lines(entries, "in")) == noise
-        assert all("content-encoding" in metadata(line)["error"] for line in lines(entries, "in"))
+        entries = record(opened(content_type=content_type, answer=(("Content-Encoding", label),)), chunks)
+        [line] = lines(entries, "in")
+        assert undecodable(line) == (len(noise), hashlib.sha256(noise).hexdigest())
+        assert (end(entries)["frames"], end(entries)["decoded_bytes"]) == (0, 0)
+
+
+def flushed(data: bytes) -> bytes:
+    """gzip without its end: all that was said can be read."""
+    packer = zlib.compressobj(wbits=31)
+    return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+def test_a_compressed_stream_that_breaks_is_on_record_up_to_there() -> None:
+    whole, broken = flushed(ANTHROPIC), b"\xde\xad\xbe\xef" * 20
+    entries = record(opened(answer=(("Content-Encoding", "gzip"),)), [whole, broken, b"more", b"\0"])
+    *read, last_line = lines(entries, "in")
+    assert [line["event"] for line in read][-1] == "message_stop"
+    assert not any("error" in metadata(line) for line in read)
+    size, digest = undecodable(last_line)
+    assert (size, digest) == (85, hashlib.sha256(broken + b"more" + b"\0").hexdigest())
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+def test_what_was_pending_when_a_compressed_stream_broke_is_on_record(content_type: str) -> None:
+    wire, broken = flushed(b"data: half"), b"\xde\xad\xbe\xef" * 20
+    entries = record(opened(content_type=content_type, answer=(("Content-Encoding", "gzip"),)), [wire, broken])
+    [half, rest] = lines(entries, "in")
+    assert (half["line"], metadata(half).get("cut")) == ("data: half", True)
+    assert undecodable(rest)[0] == len(broken)
+
+
+@pytest.mark.parametrize("encoding", sorted(PACK.keys() - {""}))
+def test_no_secret_can_be_inflated_out_of_what_is_on_record(encoding: str) -> None:
+    """Stored, not compressed: so the very bytes of the secret would be seen."""
+    said = sse((None, {"token": SECRET}))
+    packed = gzip.compress(said, 0) if encoding == "gzip" else PACK[encoding](said)
+    answer = (("Content-Encoding", encoding),)
+    one = flow(opened(answer=answer))
+    after_gap = [*one.open(BEGAN), *one.feed(packed[:2], BEGAN), *one.gap(1, 1, BEGAN), *one.feed(packed[3:], BEGAN)]
+    after_gap += one.close(Closed.CLEANLY, BEGAN)
+    wrong = record(opened(answer=(("Content-Encoding", "lzma"),)), [packed])
+    request = record(opened(body=packed, headers=(("Content-Encoding", "lzma"), ("session-id", "s"))), [])
+    for entries in (after_gap, wrong, request):
+        found = on_disk(entries)
+        assert b"capture.undecodable" in found and b"base64" not in found
+        for start in range(0, len(packed) - 8, 4):
+            assert base64.b64encode(packed[start : start + 9])[:11] not in found
+        assert SECRET[12:40].encode() not in found
+
+
+def test_a_body_of_white_space_is_decided_when_enough_of_it_is_there() -> None:
+    for label in ("", "gzip"):
+        one = flow(opened(content_type="application/json", answer=(("Content-Encoding", label),) if label else ()))
+        one.open(BEGAN)
+        for _ in range(70):
+            assert one.feed(b" " * 1024, BEGAN) == []
+        assert not one._beginning and not one._encoded
+        entries = one.close(Closed.CLEANLY, BEGAN)
+        [line] = lines(entries, "in")
+        assert line["line"] == "data: " + " " * 70 * 1024 if not label else undecodable(line)[0] == 70 * 1024
+
+
+@pytest.mark.parametrize("white", [65530, 65536, 65540])
+@pytest.mark.parametrize("size", [1000, 65535, 1 << 20])
+def test_events_behind_much_white_space_give_the_same_records_however_they_are_cut(white: int, size: int) -> None:
+    wire = b"\n" * white + EVENTS
+    expected = record(opened(content_type="application/json"), [wire])
+    chunks = [wire[start : start + size] for start in range(0, len(wire), size)]
+    assert without_times(record(opened(content_type="application/json"), chunks)) == without_times(expected)
 
 
 def test_a_compressed_stream_that_was_cut_gives_what_can_be_known() -> None:
@@ -333,6 +411,8 @@ RESPONSES, CHAT = "/v1/responses", "/v1/chat/completions"
 GEMINI, LOGIN = "/v1beta/models/m:streamGenerateContent?alt=sse", "/v1internal:streamGenerateContent?alt=sse"
 DELTA = {"choices": [{"index": 0, "delta": {"content": "a"}}], "object": "chat.completion.chunk"}
 FINISHED = {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]}
+GOES_ON = {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": None}]}
+CALLED = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {"finishReason": "STOP"}}}]}}]}
 ASKED = {"candidates": [{"content": {"parts": [{"text": 'say "finishReason"'}]}}]}
 
 
@@ -371,6 +451,22 @@ OUTCOMES: dict[str, tuple[str, bytes, Closed, str, str | None]] = {  # path, str
     "gemini, cut": (GEMINI, sse((None, ASKED)), Closed.CLEANLY, "server_closed", None),
     "gemini, error": (GEMINI, sse((None, {"error": {"code": 500}})), Closed.CLEANLY, "error", "message"),
     "gemini, login": (LOGIN, sse((None, {"response": FINISHED})), Closed.CLEANLY, "complete", "finishReason"),
+    "gemini, null in every frame": (GEMINI, sse((None, GOES_ON), (None, GOES_ON)), Closed.CLEANLY, "server_closed", None),
+    "gemini, null and then the end": (GEMINI, sse((None, GOES_ON), (None, FINISHED)), Closed.CLEANLY, "complete", "finishReason"),
+    "gemini, in the arguments of a call": (GEMINI, sse((None, CALLED)), Closed.CLEANLY, "server_closed", None),
+    "gemini, login, in the arguments": (LOGIN, sse((None, {"response": CALLED})), Closed.CLEANLY, "server_closed", None),
+    "gemini, empty": (GEMINI, sse((None, {"candidates": [{"finishReason": ""}]})), Closed.CLEANLY, "server_closed", None),
+    "gemini, an array in an event": (GEMINI, sse((None, [GOES_ON, FINISHED])), Closed.CLEANLY, "complete", "finishReason"),
+    "gemini, an array": (GEMINI, orjson.dumps([GOES_ON, FINISHED]), Closed.CLEANLY, "complete", "finishReason"),
+    "gemini, an array, not finished": (GEMINI, orjson.dumps([GOES_ON, CALLED]), Closed.CLEANLY, "server_closed", None),
+    "gemini, odd": (GEMINI, sse((None, {"candidates": {"finishReason": "STOP"}})), Closed.CLEANLY, "server_closed", None),
+    "gemini, the second candidate": (
+        GEMINI,
+        sse((None, {"candidates": [{"index": 0}, {"finishReason": "STOP"}]})),
+        Closed.CLEANLY,
+        "complete",
+        "finishReason",
+    ),
     "somebody else": ("/events", sse((None, {"a": 1})), Closed.CLEANLY, "complete", None),
     "somebody else, cut": ("/events", sse((None, {"a": 1})), Closed.BY_SERVER, "server_closed", None),
 }
@@ -378,7 +474,8 @@ OUTCOMES: dict[str, tuple[str, bytes, Closed, str, str | None]] = {  # path, str
 
 @pytest.mark.parametrize(("path", "stream", "how", "outcome", "terminal"), OUTCOMES.values(), ids=OUTCOMES.keys())
 def test_success_is_that_the_last_word_was_seen(path: str, stream: bytes, how: Closed, outcome: str, terminal: str | None) -> None:
-    found = end(record(opened(path), [stream], how))
+    kind = "application/json" if stream.startswith(b"[") else "text/event-stream"
+    found = end(record(opened(path, kind), [stream], how))
     assert (found["outcome"], found["terminal_event"]) == (outcome, terminal)
 
 
@@ -476,6 +573,18 @@ def test_a_socket_that_never_names_its_session_has_one_all_the_same(messages: li
     assert len({entry.sid for entry in entries if isinstance(entry, Record)}) == 1
     assert len(fields(entries, "flows")) == 1
     assert [line["data_count"] for line in lines(entries)] == list(range(end(entries)["lines"]))
+
+
+@pytest.mark.parametrize("headers", [(("session-id", "session-1"),), ()])
+def test_a_socket_stays_in_its_session_when_a_later_message_names_another(headers: tuple[tuple[str, str], ...]) -> None:
+    """Readers look for the lines, parts and bodies of a flow under its session."""
+    messages = [(sid, ("out", create(f"hello {sid}", prompt_cache_key=sid))) for sid in ("session-1", "session-2", "session-1")]
+    entries = talk(socket(headers=headers), [message for _, message in messages], Closed.BY_CLIENT)
+    assert {entry.sid for entry in entries if isinstance(entry, Record)} == {"session-1"}
+    assert {line["sid"] for kind in ("lines", "flows", "flow_ends") for line in fields(entries, kind)} == {"session-1"}
+    texts = {metadata(line)["id"]: line["line"].removeprefix("data: ") for line in lines(entries, "out") if "id" in metadata(line)}
+    requests = [payload for name, payload in said(entries, "out") if name == "response.create"]
+    assert [parts.join(request, texts.__getitem__).encode() for request in requests] == [content for _, (_, content) in messages]
 
 
 def test_a_gap_before_the_first_message_does_not_split_the_session_of_a_socket() -> None:
@@ -576,6 +685,22 @@ def test_a_session_that_was_forgotten_has_its_parts_on_record_again(monkeypatch:
         assert len(said(record(opened(headers=(("session-id", name),)), [], memory=memory), "out")) == expected
 
 
+def test_the_ids_remembered_of_all_sessions_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "MAX_IDS", 10)
+    monkeypatch.setattr(recorder, "MAX_PARTS", 20)
+    memory = Memory()
+    for sid in "abc":
+        for number in range(4):
+            assert memory.is_new(sid, str(number))
+    assert (list(memory.written), memory.ids) == (["b", "c"], 8)  # a was quiet longest
+    assert not memory.is_new("c", "0")
+    assert memory.is_new("a", "0")
+    for number in range(30):
+        assert memory.is_new("d", str(number))
+    assert list(memory.written) == ["d"]  # the session at hand stays, up to its own bound
+    assert memory.ids == sum(map(len, memory.written.values())) == 10
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
 def test_an_encoded_request_is_recorded_decoded(encoding: str) -> None:
     body = orjson.dumps(LONG)
@@ -587,7 +712,33 @@ def test_an_encoded_request_is_recorded_decoded(encoding: str) -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "lzma"])
 def test_a_request_that_cannot_be_decoded_is_said_to_be_so(encoding: str) -> None:
     entries = record(opened(body=b"\xff\xfe\x00 nothing known", headers=(("Content-Encoding", encoding),)), [])
-    assert b"capture.undecodable" in rebuilt(entries)
+    said = orjson.loads(rebuilt(entries))
+    assert (said["type"], said["bytes"]) == ("capture.undecodable", 17)
+    assert said["reason"].startswith("content-encoding: ")
+    assert said["sha256"] == hashlib.sha256(b"\xff\xfe\x00 nothing known").hexdigest()
+
+
+def test_strangers_who_say_the_same_are_in_sessions_of_their_own() -> None:
+    memory, agent = Memory(), (("User-Agent", "agent/1.0"),)
+    sids = [
+        fields(record(opened(headers=agent, client_ip=ip), [], memory=memory), "flows")[0]["sid"]
+        for ip in ("127.0.0.1", "10.0.0.7", "127.0.0.1")
+    ]
+    assert sids[0] == sids[2] != sids[1]
+
+
+def test_two_sessions_under_the_same_instructions_are_two() -> None:
+    memory, agent = Memory(), (("User-Agent", "agent/1.0"),)
+    sources = [
+        fields(record(opened(headers=agent, body=orjson.dumps(body)), [], memory=memory), "flows")[0]["sid_source"]
+        for body in (
+            {"system": "be brief"},
+            {"system": "be brief", "messages": [{"role": "user", "content": "hello"}]},
+            {"messages": [{"role": "system", "content": "be brief"}]},
+            {"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]},
+        )
+    ]
+    assert sources == ["fallback"] * 4
 
 
 # -- what does not fit in a line ---------------------------------------------------------------------------------------------
@@ -618,11 +769,47 @@ def test_a_payload_that_is_no_utf8_stands_to_the_byte_in_its_metadata() -> None:
 def test_a_frame_in_parts_says_which_part_each_line_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("capture.wire.base.MAX_FRAME_BYTES", 100)
     monkeypatch.setattr("capture.wire.sse.MAX_FRAME_BYTES", 100)
+    monkeypatch.setattr(redact, "SEAM_BEFORE_END", 20)
     payload = b'{"type":"long","text":"' + b"x" * 250 + b'"}'
     found = lines(record(opened(), [b"data: " + payload + b"\n\n"]), "in")
     assert [metadata(line)["part"] for line in found] == ["1", "2", "3/3"]
     assert b"".join(payload_bytes(line) for line in found) == payload
     assert found[0]["event"] == "long"
+
+
+@pytest.mark.parametrize(
+    ("path", "end_of_it", "expected"),
+    [
+        (GEMINI, b'"}]},"finishReason" : "STOP"}]}', ("complete", "finishReason")),
+        (GEMINI, b'"}]},"finishReason":null}]}', ("server_closed", None)),
+    ],
+)
+def test_the_last_word_is_seen_in_the_last_part_of_a_frame(
+    monkeypatch: pytest.MonkeyPatch, path: str, end_of_it: bytes, expected: tuple[str, str | None]
+) -> None:
+    monkeypatch.setattr("capture.wire.base.MAX_FRAME_BYTES", 200)
+    monkeypatch.setattr(redact, "SEAM_BEFORE_END", 100)
+    stream = b'data: {"candidates":[{"content":{"parts":[{"text":"' + b"x" * 500 + end_of_it + b"\n\n"
+    found = end(record(opened(path), [stream]))
+    assert (found["outcome"], found["terminal_event"]) == expected
+
+
+@pytest.mark.parametrize("how", ["whole", "cut by a gap", "cut by its end"])
+def test_no_secret_is_shown_by_the_parts_of_a_frame(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr("capture.wire.base.MAX_FRAME_BYTES", 400)
+    monkeypatch.setattr("capture.wire.sse.MAX_FRAME_BYTES", 400)
+    monkeypatch.setattr(redact, "SEAM_BEFORE_END", 120)
+    for before in range(380, 820):  # the secret begins, lies and ends at every byte of two boundaries
+        filler = ("words, and more words " * 40)[:before] + " "
+        payload = orjson.dumps({"type": "long", "text": filler + SECRET + " and more words" * 10})
+        one = flow(opened())
+        entries = [*one.open(BEGAN), *one.feed(b"data: " + payload + (b"\n\n" if how == "whole" else b""), BEGAN)]
+        if how == "cut by a gap":
+            entries += one.gap(1, 10, BEGAN)
+        found = [line for line in lines(entries + one.close(Closed.CLEANLY, BEGAN), "in") if line["event"] != "capture.gap"]
+        assert [metadata(line)["part"] for line in found] == [*map(str, range(1, len(found))), f"{len(found)}/{len(found)}"]
+        assert len(found) > 1
+        assert b"".join(payload_bytes(line) for line in found) == REDACTOR.text(payload)
 
 
 def test_an_event_the_stream_ended_in_is_marked() -> None:
@@ -650,13 +837,26 @@ def test_a_gap_is_said_in_its_place_and_what_was_pending_before_it_is_kept() -> 
     assert (end(entries)["dropped_chunks"], end(entries)["dropped_bytes"], end(entries)["outcome"]) == (3, 77, "complete")
 
 
-def test_what_follows_a_gap_in_a_compressed_stream_is_kept_as_it_is() -> None:
+def test_what_follows_a_gap_in_a_compressed_stream_is_counted() -> None:
     packed = gzip.compress(ANTHROPIC * 3)
     one = flow(opened(answer=(("content-encoding", "gzip"),)))
     entries = [*one.open(BEGAN), *one.feed(packed[:60], BEGAN), *one.gap(1, 10, BEGAN), *one.feed(packed[70:], BEGAN)]
     entries += one.close(Closed.CLEANLY, BEGAN)
-    assert payload_bytes(lines(entries, "in")[-1]) == packed[70:]
-    assert "missing" in metadata(lines(entries, "in")[-1])["error"]
+    *_, gap, rest = lines(entries, "in")
+    assert gap["event"] == "capture.gap"
+    assert undecodable(rest) == (len(packed) - 70, hashlib.sha256(packed[70:]).hexdigest())
+    assert "missing" in metadata(rest)["error"]
+
+
+def test_a_gap_among_bytes_that_cannot_be_decoded_stands_in_its_place() -> None:
+    one = flow(opened(answer=(("content-encoding", "lzma"),)))
+    entries = [*one.open(BEGAN), *one.feed(b"\xff\xfe" * 20, BEGAN), *one.gap(1, 10, BEGAN), *one.gap(1, 10, BEGAN)]
+    entries += [*one.feed(b"\xfd" * 30, BEGAN), *one.close(Closed.CLEANLY, BEGAN)]
+    assert [line["event"] for line in lines(entries, "in")] == [
+        *["capture.undecodable", "capture.gap"],
+        *["capture.gap", "capture.undecodable"],
+    ]
+    assert [undecodable(line)[0] for line in lines(entries, "in") if line["event"] != "capture.gap"] == [40, 30]
 
 
 def test_a_gap_in_a_stream_under_a_wrong_label_changes_nothing_else() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -224,6 +225,9 @@ IN_CONTEXT: dict[str, tuple[str, str]] = {  # secret, text
     "client secret": (OPAQUE, f'{{"client_secret":"{OPAQUE}"}}'),
     "aws secret": (OPAQUE, f"aws_secret_access_key = {OPAQUE}\n"),
     "aws secret in JSON": (OPAQUE, f'{{"AWS_SECRET_ACCESS_KEY": "{OPAQUE}"}}'),
+    "telegram in a URL": (SHAPES["telegram"], f"https://api.telegram.example/bot{SHAPES['telegram']}/sendMessage"),
+    "telegram in a URL, escaped": (SHAPES["telegram"][11:], f"%2Fbot{SHAPES['telegram'].replace(':', '%3A')}%2FgetMe"),
+    "telegram in a URL in JSON": (SHAPES["telegram"], f"https:\\/\\/api.telegram.example\\/bot{SHAPES['telegram']}\\/getMe"),
     "private key": (PEM_LINES[2], pem()),
     "private key, RSA, CRLF": (PEM_LINES[2], pem("RSA ", newline="\r\n")),
     "private key, encrypted": (PEM_LINES[2], pem("RSA ", head="Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0F")),
@@ -262,6 +266,48 @@ def test_the_value_of_a_secret_header_is_a_hash(name: str, value: str) -> None:
         [[kept, hashed]] = REDACTOR.headers([(spelt, value)])
         assert spelt == kept
         assert HASHED.match(hashed)
+
+
+GATEWAYS = """Ocp-Apim-Subscription-Key x-litellm-api-key x-portkey-api-key X-Functions-Key Helicone-Auth cf-aig-authorization
+    X-Authorization x-session-token X-Api-Token Token apikey x_api_key x-amz-signature Signature Cookie2 Set-Cookie2 x-jwt
+    x-goog-iam-authorization-token X-Forwarded-Access-Token x-user-password x-client-credentials Authentication""".split()
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+@pytest.mark.parametrize("value", ["short", "a value of more than twenty characters"])
+def test_a_header_whose_name_ends_as_those_of_secrets_do_is_a_hash(name: str, value: str) -> None:
+    for spelt in (name, name.upper(), name.lower()):
+        assert HASHED.match(REDACTOR.header(spelt, value))
+
+
+READABLE = """idempotency-key x-idempotency-key X-Stainless-Idempotency-Key sec-websocket-key sec-websocket-accept
+    x-cache-key cache-key cf-aig-cache-key surrogate-key x-partition-key anthropic-ratelimit-tokens-remaining
+    anthropic-ratelimit-input-tokens-limit x-ratelimit-limit-tokens x-ratelimit-remaining-tokens
+    x-ratelimit-reset-tokens x-ratelimit-limit-tokens_usage_based x-token-count x-keyboard keep-alive monkey
+    x-author www-authenticate signature-input x-request-id x-claude-code-session-id openai-organization user-agent
+    content-type""".split()
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_ids_limits_and_counts_in_headers_stay_readable(name: str) -> None:
+    assert REDACTOR.header(name, "39000, one of them") == "39000, one of them"
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "Bearer", "bearer"])
+@pytest.mark.parametrize("secret", [PASSWORD, OPAQUE, "a b", "x"])
+def test_credentials_are_a_hash_whatever_their_header_is_called(scheme: str, secret: str) -> None:
+    for space in (" ", "  ", "\t"):
+        assert HASHED.match(REDACTOR.header("X", f"{scheme}{space}{secret}"))
+    salted = REDACTOR.header("X", f"{scheme} {OPAQUE}") != Redactor(b"elsewhere").header("X", f"{scheme} {OPAQUE}")
+    assert salted == (scheme.lower() == "basic")
+
+
+def test_words_that_only_begin_like_credentials_stay() -> None:
+    assert [REDACTOR.header("X", value) for value in ("basically", "Bearer", "bearers of news")] == [
+        "basically",
+        "Bearer",
+        "bearers of news",
+    ]
 
 
 def test_duplicate_headers_keep_their_number_and_order() -> None:
@@ -378,6 +424,61 @@ def test_re2_is_what_runs_here() -> None:
     assert "re2" in type(redact._COMPILED[0][0]).__module__
 
 
+@pytest.mark.parametrize("version", ["no _regexp", "no _Anchor", "another Match"])
+def test_a_google_re2_whose_private_parts_are_others_is_asked_by_its_public_ones(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    class Pattern:
+        """A compiled pattern of another version of google-re2."""
+
+        def __init__(self, pattern: Any) -> None:
+            self.search = pattern.search
+            if version == "another Match":
+                self._regexp = type("Regexp", (), {"Match": lambda *arguments: None})()
+
+    class Library:
+        Options = re2.Options
+        if version != "no _Anchor":
+            _Anchor = re2._Anchor
+
+        @staticmethod
+        def compile(pattern: bytes, options: Any) -> Any:
+            return Pattern(re2.compile(pattern, options))
+
+    monkeypatch.setattr(redact, "re2", Library)
+    redactor = Redactor(REDACTOR._salt)
+    for secret in SHAPES.values():
+        assert redactor.string(f"a {secret} b") == REDACTOR.string(f"a {secret} b")
+    assert redactor.string("nothing") == "nothing"
+
+
+# -- texts in parts ----------------------------------------------------------------------------------------------------------
+
+
+def in_parts(pieces: list[bytes]) -> bytes:
+    """A text that came in pieces, each redacted as soon as it may be."""
+    clean, held = b"", b""
+    for piece in pieces:
+        seam = REDACTOR.seam(held + piece)
+        clean, held = clean + REDACTOR.text((held + piece)[:seam]), (held + piece)[seam:]
+    return clean + REDACTOR.text(held)
+
+
+@pytest.mark.parametrize("secret", [SHAPES["anthropic api"], SHAPES["jwt"], IN_CONTEXT["curl --user"][1], pem()])
+def test_no_place_where_a_text_is_cut_shows_a_secret(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setattr(redact, "SEAM_BEFORE_END", 300)
+    monkeypatch.setattr(redact, "SEAM_MOVES", 2000)
+    for filler in (b"some words, " * 80, b"x" * 900 + b'"'):
+        text = filler + secret.encode() + b'"' + filler
+        for at in range(len(filler) - 20, len(filler) + len(secret) + 320):
+            assert in_parts([text[:at], text[at:]]) == REDACTOR.text(text)
+
+
+def test_what_is_held_back_of_an_endless_text_is_bounded() -> None:
+    for text in (b"-----BEGIN " + b"PRIVATE KEY-----" + b"A" * 3_000_000, b"a" * 3_000_000, b"a " * 1_500_000):
+        assert len(text) - redact.SEAM_MOVES <= REDACTOR.seam(text) <= len(text) - redact.SEAM_BEFORE_END
+
+
 # -- false hits --------------------------------------------------------------------------------------------------------------
 
 
@@ -451,3 +552,9 @@ def test_a_megabyte_takes_less_than_a_tenth_of_a_second_whatever_it_is(make: Cal
         if tries[-1] < 0.1:
             return
     pytest.fail(f"{min(tries) * 1000:.0f} ms")
+
+
+def test_a_challenge_stays_readable() -> None:
+    """It is no secret, and it says why a call was refused."""
+    challenge = 'Bearer realm="api", error="invalid_token"'
+    assert Redactor(b"salt").header("WWW-Authenticate", challenge) == challenge

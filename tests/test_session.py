@@ -144,6 +144,36 @@ def test_a_request_whose_messages_go_on_belongs_to_the_conversation_they_go_on()
     assert identify(asked(history=("system", "hello"), length=1), known) == Session(first.sid, "history")  # said again: a retry
 
 
+def test_strangers_who_say_the_same_are_in_sessions_of_their_own() -> None:
+    known = Conversations()
+    here = identify(asked(history=("system", "hello"), length=1), known)
+    there = identify(asked(history=("system", "hello"), length=1, ip="10.0.0.7"), known)
+    other = identify(asked({"user-agent": "QwenCode/0.24.4"}, history=("system", "hello", "hi"), length=2), known)
+    assert [one.source for one in (here, there, other)] == ["fallback"] * 3
+    assert len({here.sid, there.sid, other.sid}) == 3
+    more = ("system", "hello", "hi", "more")
+    assert identify(asked(history=more, length=3), known) == Session(here.sid, "history")
+    assert identify(asked(history=more, length=3, ip="10.0.0.7"), known) == Session(there.sid, "history")
+    newer = {"user-agent": "QwenCode/0.25.0 (linux)"}  # a client that was updated is the same client
+    assert identify(asked(newer, history=more, length=3), known) == Session(other.sid, "history")
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (["request.system", "request.tools", "request.user"], ("0", "2")),
+        (["request.user", "request.assistant", "request.user"], ("0", "1", "2")),
+        (["request.system", "request.tools"], ()),
+        (["request.system", "request.developer"], ()),
+        (["request.developer", "request.user"], ("0", "1")),
+        (["request.tools"], ()),
+        ([], ()),
+    ],
+)
+def test_instructions_alone_are_no_history(events: list[str], expected: tuple[str, ...]) -> None:
+    assert session.history((event, str(number)) for number, event in enumerate(events)) == expected
+
+
 def test_other_messages_are_another_conversation_also_when_the_system_prompt_is_the_same() -> None:
     known = Conversations()
     first = identify(asked(history=("system", "hello"), length=1), known)

@@ -243,6 +243,49 @@ def test_an_object_the_array_ends_in_is_given_out_and_marked() -> None:
         assert [Frame(b'{"a":"}\\""}'), Frame(b'{"b":[1,', cut=True)] == run(JsonArrayDecoder, chunks)
 
 
+LOOSE: dict[str, tuple[bytes, list[bytes]]] = {  # what stands in an array's place and is no object
+    "scalars": (b'[1, true ,"a, ]\\" b",null\n, {"a":1},-2.5e3]', [b"1", b"true", b'"a, ]\\" b"', b"null", b'{"a":1}', b"-2.5e3"]),
+    "arrays": (b'[[1,[2]], [], {}]', [b"[1,[2]]", b"[]", b"{}"]),
+    "no commas": (b'[{"a":1}{"b":2} 3 {"c":3}]', [b'{"a":1}', b'{"b":2}', b"3", b'{"c":3}']),
+    "too many commas": (b"[,,1,,]", [b"1"]),
+    "two arrays": (b'[{"a":1}]\n[{"b":2}]', [b'{"a":1}', b'{"b":2}']),
+    "text behind": (b'[{"a":1}] \n done, bye \n', [b'{"a":1}', b"done, bye"]),
+    "an object behind": (b'[{"a":1}]{"error":[1,{}]} x', [b'{"a":1}', b'{"error":[1,{}]}', b"x"]),
+    "a stray bracket": (b'[{"a":1}]],{"b":2}]', [b'{"a":1}', b"],", b'{"b":2}', b"]"]),
+    "a stray bracket before": (b']{"b":2}', [b"]", b'{"b":2}']),
+    "a stray brace": (b'[{"a":1}},{"b":2}]', [b'{"a":1}', b"}", b'{"b":2}']),
+    "white space": (b" [ \r\n ] \n", []),
+    "no array": (b'{"error":{"code":500}}', [b'{"error":{"code":500}}']),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "expected"), LOOSE.values(), ids=LOOSE.keys())
+def test_nothing_an_array_says_is_lost(body: bytes, expected: list[bytes]) -> None:
+    for chunks in every_way(body):
+        assert [Frame(data) for data in expected] == run(JsonArrayDecoder, chunks)
+
+
+@given(st.lists(values.map(orjson.dumps), max_size=6), st.sampled_from([b",", b",\n", b"\r\n , "]), positions)
+def test_an_element_of_any_kind_is_a_frame(items: list[bytes], comma: bytes, at: list[int]) -> None:
+    assert [Frame(item) for item in items] == run(JsonArrayDecoder, cut(b"[" + comma.join(items) + b"]", at))
+
+
+@given(st.lists(st.sampled_from([*b'[]{},"\\ \n1a']), max_size=40).map(bytes), positions)
+def test_only_commas_brackets_and_white_space_between_elements_are_no_frames(body: bytes, at: list[int]) -> None:
+    said, rest = b"".join(frame.data for frame in run(JsonArrayDecoder, cut(body, at))), body
+    for byte in said:  # what was said stands in the body, in this order, and what is left out says nothing
+        before, found, rest = rest.partition(bytes([byte]))
+        assert found and not before.strip(b"[], \n")
+    assert not rest.strip(b"[], \n")
+
+
+def test_a_scalar_the_array_ends_in_is_given_out_and_marked() -> None:
+    for chunks in every_way(b'[1, "a '):
+        assert [Frame(b"1"), Frame(b'"a ', cut=True)] == run(JsonArrayDecoder, chunks)
+    for chunks in every_way(b'[{"a":" '):
+        assert [Frame(b'{"a":" ', cut=True)] == run(JsonArrayDecoder, chunks)
+
+
 def message(payload: bytes, **headers: str) -> bytes:
     """One amazon eventstream message with string headers (`event_type` stands for `:event-type`)."""
     block = b"".join(
@@ -390,6 +433,38 @@ def test_the_content_type_says_what_a_body_is_else_how_it_begins(content_type: s
 
 @given(st.sampled_from(ODD), st.binary(max_size=40))
 def test_more_bytes_do_not_change_what_a_beginning_was_taken_for(beginning: bytes, more: bytes) -> None:
-    if wire.sniffable(beginning):
+    if wire.Beginning().add(beginning):
         assert wire.sniff(beginning) is wire.sniff(beginning + more)
         assert wire.looks_plain(beginning) == wire.looks_plain(beginning + more)
+
+
+@given(st.lists(st.sampled_from([b" ", b"\n", b"  \r\n", b"data: x", b"{", b"[", b"\x1f\x8b"]), max_size=30), positions)
+def test_a_beginning_is_known_at_the_same_byte_however_it_comes(pieces: list[bytes], at: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "ENOUGH", 24)
+        whole, beginning, seen = b"".join(pieces), wire.Beginning(), b""
+        first = next((end for end in range(len(whole) + 1) if wire.Beginning().add(whole[:end])), None)
+        for chunk in cut(whole, at):
+            seen += chunk
+            known = beginning.add(chunk)
+            assert known == (first is not None and len(seen) >= first)
+            if known:
+                assert wire.sniff(seen) is wire.sniff(whole)
+                assert wire.looks_plain(seen) == wire.looks_plain(whole)
+        assert beginning.take() == whole and not beginning
+
+
+def test_white_space_is_looked_at_once_and_only_as_much_of_it_as_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    class Counting:
+        def match(self, data: bytes, at: int) -> re.Match[bytes] | None:
+            nonlocal looked_at
+            looked_at += len(data) - at
+            return re.compile(rb"\s*").match(data, at)
+
+    monkeypatch.setattr(wire, "WHITE", Counting())
+    beginning = wire.Beginning()
+    known = [beginning.add(b" ") for _ in range(wire.ENOUGH + 1000)]
+    assert known.index(True) == wire.ENOUGH - 1
+    assert looked_at == wire.ENOUGH

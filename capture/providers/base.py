@@ -29,7 +29,9 @@ class Provider:
     name: str  # whose vocabulary: anthropic, openai, gemini
     api: str  # which of its interfaces: messages, responses, chat, generate_content
     recognises: Callable[[str, str], bool]  # (method, path without query): is this a call to a model?
-    end: Callable[[str, bytes], End]  # (event name, payload): does the stream end here? Runs on every frame: no parsing
+    end: Callable[
+        [str, bytes], End
+    ]  # (event name, payload): does the stream end here? Runs on every frame: parses none that cannot be the last
     decode: Callable[[str, Json], Iterator[Event]]  # (event name, payload): the events of a frame from the server
     decode_part: Callable[[str, Json], Iterator[Event]]  # (event name `request.…`, part): the events of a request part
     last_word: str | None = None  # what its terminal event is called where the event has no name of its own

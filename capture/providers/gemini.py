@@ -3,6 +3,7 @@
 https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent
 """
 
+import re
 from collections.abc import Iterator
 
 from capture.events import (
@@ -18,7 +19,10 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import ERROR, End, Json, Provider, items, json_text, number, text_of, word
+from capture.providers.base import ERROR, End, Json, Provider, items, json_text, member, number, text_of, word
+from capture.records import loads
+
+FINISHED = re.compile(rb'"finishReason"\s*:\s*"[^"]')  # in the last part of a frame too large to be parsed
 
 
 def recognises(method: str, path: str) -> bool:
@@ -26,9 +30,23 @@ def recognises(method: str, path: str) -> bool:
 
 
 def end(event: str, payload: bytes) -> End:
-    if b'"finishReason"' in payload:
+    if b'"finishReason"' in payload and _finished(payload):
         return End.COMPLETE
     return End.FAILED if event == "error" or ERROR.match(payload) else End.OPEN
+
+
+def _finished(payload: bytes) -> bool:
+    """Whether a candidate has ended. The word alone says nothing: some send it as null, and a tool's arguments may have it."""
+    try:
+        value = loads(payload)
+    except ValueError:
+        return not payload.lstrip().startswith((b"{", b"[")) and bool(FINISHED.search(payload))
+    return any(word(candidate.get("finishReason")) for each in _elements(value) for candidate in items(member(each, "candidates")))
+
+
+def _elements(value: Json) -> list[Json]:
+    """The answers in a payload: one, or an array of them; out of the `response` of a Google login."""
+    return [member(each, "response") or each for each in (value if isinstance(value, list) else [value])]
 
 
 def decode(event: str, payload: Json) -> Iterator[Event]:

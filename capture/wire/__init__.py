@@ -16,6 +16,7 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "SNIFF",
     "STREAMS",
+    "Beginning",
     "BodyDecoder",
     "Decoder",
     "EncodingError",
@@ -26,7 +27,6 @@ __all__ = [
     "looks_plain",
     "media_type",
     "sniff",
-    "sniffable",
 ]
 
 STREAMS: dict[str, Callable[[], Decoder]] = {
@@ -38,9 +38,11 @@ STREAMS: dict[str, Callable[[], Decoder]] = {
     "application/vnd.amazon.eventstream": EventStreamDecoder,
 }
 
+ENOUGH = 64 << 10  # bytes: what begins with more white space than this is decided all the same
 SNIFF = 16  # bytes behind leading white space: they tell a stream from a body, and text from compressed bytes
 SSE_BEGINNINGS = (b"data:", b"event:", b":", b"id:", b"retry:", b"\xef\xbb\xbfdata:", b"\xef\xbb\xbfevent:")
 ARRAY_OF_OBJECTS = re.compile(rb"\[\s*(?:\{|$)")  # text that only begins with a bracket (`[upstream] timeout`) is no array
+WHITE = re.compile(rb"\s*")
 CONTROL = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")  # what hardly stands in text (ESC may: coloured messages)
 
 
@@ -49,14 +51,35 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def sniffable(beginning: bytes) -> bool:
-    """Whether these are bytes enough: `sniff` and `looks_plain` say the same of any longer beginning."""
-    return len(beginning.lstrip()) >= SNIFF
+class Beginning:
+    """The first bytes of a body while they do not tell yet what it is. Looks at each byte once, however they come."""
+
+    __slots__ = ("_data", "_white")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._white = 0  # bytes of white space at its beginning
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def add(self, data: bytes) -> bool:
+        """Whether these are bytes enough: `sniff` and `looks_plain` say the same of any longer beginning."""
+        self._data += data
+        if self._white < ENOUGH and (white := WHITE.match(self._data, self._white)):
+            self._white = white.end()
+        return len(self._data) - self._white >= SNIFF or len(self._data) >= ENOUGH
+
+    def take(self) -> bytes:
+        """All that was added; empty afterwards."""
+        data = bytes(self._data)
+        self._data, self._white = bytearray(), 0
+        return data
 
 
 def sniff(beginning: bytes) -> Callable[[], Decoder]:
     """What a body is whose content type does not say that it is a stream."""
-    beginning = beginning.lstrip()[:SNIFF]
+    beginning = beginning[:ENOUGH].lstrip()[:SNIFF]
     if beginning.startswith(SSE_BEGINNINGS):
         return SseDecoder
     if ARRAY_OF_OBJECTS.match(beginning):
@@ -66,7 +89,7 @@ def sniff(beginning: bytes) -> Callable[[], Decoder]:
 
 def looks_plain(beginning: bytes) -> bool:
     """Whether bytes said to be compressed are text all the same. (Compressed bytes pass for text once in some 10^8 streams.)"""
-    beginning = beginning.lstrip()[:SNIFF]
+    beginning = beginning[:ENOUGH].lstrip()[:SNIFF]
     if sniff(beginning) is BodyDecoder and not beginning.startswith(b"{"):
         return False
     return not CONTROL.search(getincrementaldecoder("utf-8")("replace").decode(beginning))
