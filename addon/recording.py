@@ -3,27 +3,38 @@
 The loop appends (a job and its arguments) and goes on: about a microsecond. The thread takes all that is there, turns it
 into records and writes them with one `write` per file. It looks every TICK while there is work, so a kill loses at most
 that much, and sleeps when there is none.
+
+What the disk does not take waits in the writer; when that is full, chunks are not recorded: they are counted, and said in
+their place (`capture.gap`) as soon as there is room. The thread outlives whatever is raised in it.
 """
 
+import logging
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from capture import processes
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
-from capture.records import Entry
+from capture.records import Entry, Record
 from capture.redact import Redactor
-from capture.store import LogWriter
+from capture.store import MAX_WAITING, LogWriter, Unusable
 
 TICK = 0.05  # seconds between two looks at a queue with work in it; what a kill can lose (at 0.025 an event costs 3 µs more)
-MAX_QUEUED = 128 << 20  # bytes waiting; what comes on top is dropped and counted (about 100 s of 500 busy agents)
+MAX_QUEUED = 128 << 20  # bytes waiting; chunks on top are dropped and counted (about 10 s of 500 busy agents)
+MAX_OPENED = 2 * MAX_QUEUED  # bytes waiting; flows that begin on top are not recorded (the thread hangs)
+ITEM = 400  # bytes of memory that a job takes beside its payload (tuples, stamp, ids)
+ROUND = 8 << 20  # bytes of records collected for one write
 MAX_CONNECTIONS = 4096  # connections whose process is remembered
 MAX_FAULTS = 1000  # of flows not yet on record that are remembered
 LIKELY = 8  # processes that called last are asked first
 SLOW = 4.0  # seconds `stop` waits for the thread
+REPORT = "the client's stream was not touched; please report this"
+NO_ROOM = "the disk was full: records of this flow are missing"
 
 
 class Recording:
@@ -35,10 +46,12 @@ class Recording:
         self._redactor = redactor
         self._inline_limit = inline_limit
         self._commented = commented
-        self._jobs: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._jobs: deque[tuple[Callable[..., Any], tuple[Any, ...], int]] = deque()  # what to do, and the bytes it takes
         self._put_bytes = 0  # written by the loop only
         self._taken_bytes = 0  # written by the thread only: their difference waits in the queue
         self._gaps: dict[str, list[int]] = {}  # flow id → chunks, bytes dropped since the last one queued
+        self._missed: dict[str, list[int]] = {}  # the same since the writer is full: the thread's
+        self._unrecorded = 0  # flows that began when there was no room left
         self._asleep = False
         self._wake = threading.Event()
         self._stopping = False
@@ -49,6 +62,8 @@ class Recording:
         self._faults: dict[str, str] = {}  # flow id → what went wrong before the flow was on record
         self._callers: deque[int] = deque(maxlen=LIKELY)
         self._failing = False  # the last flush failed, and it was said
+        self._lost = 0  # records of which the writer took none since
+        self._stumbles: set[str] = set()  # places in our code where the thread raised, each said once
         self._thread = threading.Thread(target=self._run, name="sse-capture recorder", daemon=True)
         self._thread.start()
 
@@ -61,9 +76,12 @@ class Recording:
     def disconnected(self, connection: str) -> None:
         self._put(self._disconnected, connection)
 
-    def opened(self, flow_id: str, make: Callable[[], Opened], connection: str, stamp: Stamp) -> None:
-        """A flow begins; `make` gives its facts when the thread gets to it. Said twice, it counts once."""
-        self._put(self._opened, flow_id, make, connection, stamp)
+    def opened(self, flow_id: str, make: Callable[[], Opened], connection: str, stamp: Stamp, size: int = 0) -> None:
+        """A flow begins; `make` gives its facts when the thread gets to it, `size` bytes of them. Said twice, it counts once."""
+        if self._put_bytes - self._taken_bytes + size > MAX_OPENED:
+            self._unrecorded += 1
+        else:
+            self._put(self._opened, flow_id, make, connection, stamp, size=size)
 
     def chunk(self, flow_id: str, data: bytes, stamp: Stamp) -> None:
         self._put_data(self._chunk, flow_id, data, stamp)
@@ -89,23 +107,27 @@ class Recording:
         self._stopping = True
         self._wake.set()
         self._thread.join(SLOW)
+        if self._thread.is_alive():
+            events, records = len(self._jobs), self._writer.unwritten
+            _tell(logging.ERROR, f"the disk is too slow: {events} events and {records} records may be missing from the log")
 
-    def _put(self, job: Callable[..., Any], *arguments: Any) -> None:
-        self._jobs.append((job, arguments))
+    def _put(self, job: Callable[..., Any], *arguments: Any, size: int = 0) -> None:
+        self._put_bytes += size + ITEM
+        self._jobs.append((job, arguments, size + ITEM))
         if self._asleep:
             self._wake.set()
 
     def _put_data(self, job: Callable[..., Any], flow_id: str, data: bytes, stamp: Stamp, *more: Any) -> None:
-        size = len(data)
+        size = len(data) + ITEM
         if self._put_bytes - self._taken_bytes + size > MAX_QUEUED:
             gap = self._gaps.setdefault(flow_id, [0, 0])
             gap[0] += 1
-            gap[1] += size
+            gap[1] += len(data)
             return
         if self._gaps and (found := self._gaps.pop(flow_id, None)):
-            self._jobs.append((self._gap, (flow_id, found[0], found[1], stamp)))
+            self._put(self._gap, flow_id, found[0], found[1], stamp)
         self._put_bytes += size
-        self._jobs.append((job, (flow_id, data, stamp, *more)))
+        self._jobs.append((job, (flow_id, data, stamp, *more), size))
         if self._asleep:
             self._wake.set()
 
@@ -114,7 +136,11 @@ class Recording:
     def _run(self) -> None:
         while True:
             stopping = self._stopping
-            worked = self._work()
+            try:
+                worked = self._work()
+            except Exception as problem:  # the thread's edge: without it nothing more would be recorded, and the queue would grow
+                worked = True
+                self._stumbled(problem)
             if stopping and not self._jobs:
                 break
             if worked:
@@ -125,22 +151,27 @@ class Recording:
                 self._wake.wait(1.0 if self._failing else None)
             self._asleep = False
             self._wake.clear()
-        self._writer.close()
+        try:
+            self._writer.close()
+        except Exception as problem:
+            lost = self._writer.unwritten + self._lost
+            _tell(logging.ERROR, f"{lost} records are missing from {self._writer.directory} ({_reason(problem)})")
 
     def _work(self) -> bool:
         """Does all jobs there are now and writes what came of them. False when there was nothing to do."""
         jobs = self._jobs
         waiting = len(jobs)
         for _ in range(waiting):
-            job, arguments = jobs.popleft()
+            job, arguments, size = jobs.popleft()
             try:
                 job(*arguments)
-            except Exception as problem:  # the thread's edge: a fault of ours costs one job, and is said
-                self._failed(
-                    job.__name__,
-                    f"{type(problem).__name__}: {problem}",
-                    arguments[0] if arguments and isinstance(arguments[0], str) else None,
-                )
+            except Exception as problem:  # a fault of ours costs one job, and is said
+                flow_id = arguments[0] if arguments and isinstance(arguments[0], str) else None
+                self._failed(job.__name__, f"{type(problem).__name__}: {problem}", flow_id)
+            finally:
+                self._taken_bytes += size
+            if self._writer.waiting > ROUND and not self._failing:
+                self._flush()
         if waiting or self._failing:
             self._flush()
         return waiting > 0
@@ -148,23 +179,62 @@ class Recording:
     def _flush(self) -> None:
         try:
             self._writer.flush()
-            self._failing = False
         except OSError as problem:
             if not self._failing:
                 self._failing = True
+                do = "make room or give the directory back: records wait in memory until then"
+                _tell(logging.ERROR, f"cannot write to {self._writer.directory} ({_reason(problem)}): {do}")
+                self._error("disk", _reason(problem), do)
+            return
+        if self._unrecorded:
+            count, self._unrecorded = self._unrecorded, 0
+            self._error("queue", f"{count} flows were not recorded: the disk hung", "use a faster disk for the log")
+        if self._failing:
+            self._failing = False
+            lost, self._lost = self._lost, 0
+            _tell(logging.WARNING, f"the log is written again; {lost or 'no'} records are missing, gaps in streams are marked")
+            if lost:
                 self._error(
-                    "disk",
-                    f"{problem.strerror}",
-                    "make room or give the directory back: records wait in memory until then",
+                    "disk", f"{lost} records are missing: there was no room for them", "see capture_error of the flows' ends"
                 )
 
     def _error(self, where: str, what: str, do: str, flow_id: str | None = None) -> None:
-        with suppress(OSError):  # the disk that cannot take the record cannot take the complaint either
+        with suppress(OSError, Unusable):  # the disk that cannot take the record cannot take the complaint either
             self._writer.error(where, self._redactor.string(what), do, flow_id)
 
-    def _write(self, entries: list[Entry]) -> None:
-        for entry in entries:
+    def _stumbled(self, problem: Exception) -> None:
+        """Something of ours raised where no job is to blame: said once for each place, with its kind only (no payload)."""
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        what = f"{type(problem).__name__} in {Path(last.filename).name}:{last.lineno}"
+        if what not in self._stumbles:
+            self._stumbles.add(what)
+            _tell(logging.ERROR, f"{what}: recording goes on, the agents are not touched; please report this")
+
+    def _write(self, entries: list[Entry]) -> bool:
+        """Whether the writer took all of them: it takes only flow and end records when it is full, and none when they fill it."""
+        taken = entries
+        if self._writer.full:
+            room = self._writer.waiting < 2 * MAX_WAITING
+            taken = [entry for entry in entries if room and isinstance(entry, Record) and entry.kind != "lines"]
+            self._lost += len(entries) - len(taken)
+        for entry in taken:
             self._writer.write(entry)
+        return len(taken) == len(entries)
+
+    def _hearing(self, flow_id: str, size: int, stamp: Stamp) -> FlowRecorder | None:
+        """The flow whose words these are; None when it is unknown, or when there is no room for them: then they are counted."""
+        flow = self._flows.get(flow_id)
+        if flow and self._writer.full:
+            self._miss(flow_id, 1, size)
+            return None
+        if flow and self._missed and (missed := self._missed.pop(flow_id, None)):
+            self._write(flow.gap(missed[0], missed[1], stamp))
+        return flow
+
+    def _miss(self, flow_id: str, chunks: int, size: int) -> None:
+        missed = self._missed.setdefault(flow_id, [0, 0])
+        missed[0] += chunks
+        missed[1] += size
 
     def _look_up(self) -> None:
         """Finds the processes of all connections that are new: one look for as many agents as start at once."""
@@ -188,37 +258,62 @@ class Recording:
         if fault := self._faults.pop(flow_id, None):
             flow.failed(fault)
         self._flows[flow_id] = flow
-        self._write(flow.open(stamp))
+        if not self._write(flow.open(stamp)):
+            self._memory.forget(flow.session.sid)
+            flow.failed(NO_ROOM)
         self._commented(flow_id, flow.summary())
 
     def _chunk(self, flow_id: str, data: bytes, stamp: Stamp) -> None:
-        self._taken_bytes += len(data)
-        if flow := self._flows.get(flow_id):
+        if flow := self._hearing(flow_id, len(data), stamp):
             self._write(flow.feed(data, stamp))
 
     def _message(self, flow_id: str, data: bytes, stamp: Stamp, from_client: bool, text: bool) -> None:
-        self._taken_bytes += len(data)
-        if flow := self._flows.get(flow_id):
+        if flow := self._hearing(flow_id, len(data), stamp):
             self._write(flow.message(data, from_client, stamp, text))
 
     def _gap(self, flow_id: str, chunks: int, size: int, stamp: Stamp) -> None:
         if flow := self._flows.get(flow_id):
-            self._write(flow.gap(chunks, size, stamp))
+            if self._writer.full:
+                self._miss(flow_id, chunks, size)
+            else:
+                self._write(flow.gap(chunks, size, stamp))
 
     def _closed(self, flow_id: str, how: Closed, stamp: Stamp, error: str | None, close_code: int | None) -> None:
-        if flow := self._flows.pop(flow_id, None):
-            if gap := self._gaps.pop(flow_id, None):
-                self._write(flow.gap(gap[0], gap[1], stamp))
-            self._write(flow.close(how, stamp, error, close_code))
-            self._commented(flow_id, flow.summary())
+        flow = self._flows.pop(flow_id, None)
+        missing = [found for gaps in (self._missed, self._gaps) if (found := gaps.pop(flow_id, None))]
+        if flow is None:
+            return
+        try:
+            for chunks, size in missing:
+                self._write(flow.gap(chunks, size, stamp))
+            if self._writer.full:
+                flow.failed(NO_ROOM)
+            entries = flow.close(how, stamp, error, close_code)
+        except Exception as problem:  # each flow has an end on record, whatever its recorder raises
+            what = f"{type(problem).__name__}: {problem}"
+            entries = flow.broken(what, stamp)
+            self._error("close", what, REPORT, flow_id)
+        self._write(entries)
+        self._commented(flow_id, flow.summary())
 
     def _failed(self, where: str, what: str, flow_id: str | None) -> None:
         if flow_id and (flow := self._flows.get(flow_id)):
             flow.failed(what)
         elif flow_id and len(self._faults) < MAX_FAULTS:
             self._faults[flow_id] = what
-        self._error(where, what, "the client's stream was not touched; please report this", flow_id)
+        self._error(where, what, REPORT, flow_id)
 
     def _end_all(self, stamp: Stamp) -> None:
         for flow_id in list(self._flows):
             self._closed(flow_id, Closed.BY_STOP, stamp, None, None)
+
+
+def _reason(problem: Exception) -> str:
+    """What the system calls it; of other faults the kind only: their text may quote a payload."""
+    return str((isinstance(problem, OSError) and problem.strerror) or type(problem).__name__)
+
+
+def _tell(level: int, text: str) -> None:
+    """Says it in mitmproxy's log, for the full disk may be ours. (Where mitmproxy cannot print, its log raises SystemExit.)"""
+    with suppress(Exception, SystemExit):
+        logging.log(level, f"sse-capture: {text}")

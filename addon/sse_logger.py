@@ -238,7 +238,8 @@ class SseLogger:
         if self.recording and flow.id not in self._tapped and flow.metadata.get(ON_RECORD) != flow.id:
             stamp = now()
             proxy = self._proxy_id
-            self.recording.opened(flow.id, lambda: _facts_of(flow, stamp, proxy), flow.client_conn.id, stamp)
+            size = len(flow.request.raw_content or b"")
+            self.recording.opened(flow.id, lambda: _facts_of(flow, stamp, proxy), flow.client_conn.id, stamp, size)
             self._tapped.add(flow.id)
             flow.metadata[ON_RECORD] = flow.id
 

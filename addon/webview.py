@@ -14,7 +14,9 @@ class WebView:
 
     def __init__(self) -> None:
         self._bodies: dict[str, list[bytes]] = {}
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}  # of the bodies, and of the messages that are kept
+        self._kept: dict[str, int] = {}  # the sizes of the flows in view that were over once, the oldest first
+        self._total = 0  # of these together
 
     @property
     def view(self) -> Any:
@@ -31,23 +33,30 @@ class WebView:
             self._sizes[flow_id] = size + len(data)
 
     def message(self, flow: http.HTTPFlow) -> None:
-        """Forgets the oldest messages of a socket that has talked for long; the newest is still being forwarded."""
+        """Forgets the oldest messages of a socket that has talked for long; the newest is still being forwarded.
+
+        Not when mitmproxy saves flows to a file (`-w`): it writes a socket when it is over, and is to write it whole.
+        """
         messages = flow.websocket.messages if flow.websocket else []
+        saved = bool(getattr(ctx.options, "save_stream_file", None))
         if self.view is None:
-            del messages[:-1]
+            if not saved:
+                del messages[:-1]
             return
-        size = self._sizes[flow.id] = self._sizes.get(flow.id, 0) + len(messages[-1].content)
-        while size > KEEP_BODY and len(messages) > 1:
+        size = self._sizes.get(flow.id, 0) + len(messages[-1].content)
+        while not saved and size > KEEP_BODY and len(messages) > 1:
             size -= len(messages.pop(0).content)
         self._sizes[flow.id] = size
 
     def ended(self, flow: http.HTTPFlow) -> None:
         """Shows the body of a flow that was streamed, also when it was cut (mitmproxy shows none), and makes room."""
         body = self._bodies.pop(flow.id, None)
+        messages = self._sizes.pop(flow.id, 0) if flow.websocket else 0
         self._sizes.pop(flow.id, None)
         if body and flow.response and flow.response.raw_content is None:
             flow.response.raw_content = b"".join(body)
         if self.view is not None:
+            self._keep(flow.id, messages + _bodies_of(flow))
             self._evict()
 
     def comment(self, flow_id: str, text: str) -> None:
@@ -55,20 +64,25 @@ class WebView:
             flow.comment = text
             self.view.update([flow])
 
+    def _keep(self, flow_id: str, size: int) -> None:
+        """The newest flow; a socket is over twice, its upgrade and itself."""
+        self._total += size - self._kept.pop(flow_id, 0)
+        self._kept[flow_id] = size
+
     def _evict(self) -> None:
-        """Takes the oldest flows away that are over, and that nobody marked."""
-        flows = self.view.resolve("@all")
-        total = sum(_size(flow) for flow in flows)
-        for excess, flow in enumerate(flows):
-            if total <= KEEP_BYTES and len(flows) - excess <= KEEP_FLOWS:
+        """Takes the oldest flows away that are over, and that nobody marked; those wait for their next turn."""
+        for _ in range(len(self._kept)):
+            if self._total <= KEEP_BYTES and len(self._kept) <= KEEP_FLOWS:
                 return
-            if not flow.live and not flow.marked:
-                total -= _size(flow)
+            oldest = next(iter(self._kept))
+            flow = self.view.get_by_id(oldest)
+            size = self._kept.pop(oldest)
+            self._total -= size
+            if flow and (flow.live or flow.marked):
+                self._keep(oldest, size)
+            elif flow:
                 self.view.remove([flow])
 
 
-def _size(flow: Any) -> int:
-    if not isinstance(flow, http.HTTPFlow):
-        return 0
-    messages = sum(len(message.content) for message in flow.websocket.messages) if flow.websocket else 0
-    return len(flow.request.raw_content or b"") + len((flow.response and flow.response.raw_content) or b"") + messages
+def _bodies_of(flow: http.HTTPFlow) -> int:
+    return len(flow.request.raw_content or b"") + len((flow.response and flow.response.raw_content) or b"")

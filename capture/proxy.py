@@ -113,8 +113,9 @@ def arguments(directory: Path, port: int, web_port: int | None, confdir: Path, e
 
 def prepare_confdir(confdir: Path) -> Path:
     """mitmproxy's folder with the CA's private key: only ours to read."""
+    marks = ("*",) if confdir == default_confdir() else ("mitmproxy-ca*.pem", ".sse-capture.lock")
     try:
-        return private_directory(confdir)
+        return private_directory(confdir, marks, "name another with --confdir")
     except OSError as error:
         raise Unusable(f"cannot write to {confdir} ({error.strerror}): choose another with --confdir") from None
 
@@ -213,9 +214,17 @@ def _certificates(name: str, content: bytes) -> Path:
     path = state_directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.pem"
     if not path.exists():
         draft = path.with_name(f".{path.name}-{os.getpid()}")
-        draft.write_bytes(content)
+        _write_private(draft, content)
         draft.rename(path)
     return path
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """A file only we can read, whatever the umask."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(content)
 
 
 def system_roots() -> bytes:
@@ -250,7 +259,7 @@ def state_directory() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     path = Path(base).expanduser() / "sse-capture"
     try:
-        return private_directory(path)
+        return private_directory(path, ("salt", "*.pem"), "set XDG_STATE_HOME to a directory of yours")
     except OSError as error:
         raise Unusable(f"cannot write to {path} ({error.strerror}): set XDG_STATE_HOME to a directory of yours") from None
 
@@ -260,9 +269,7 @@ def read_salt() -> bytes:
     path = state_directory() / "salt"
     if not path.exists():
         draft = path.with_name(f".salt-{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(SALT_BYTES))
+        _write_private(draft, secrets.token_bytes(SALT_BYTES))
         with suppress(FileExistsError):  # another start was first: its salt is everybody's
             os.link(draft, path)
         draft.unlink()

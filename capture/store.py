@@ -18,8 +18,9 @@ import os
 import re
 import stat
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import islice
 from mmap import ACCESS_READ, mmap
@@ -34,6 +35,12 @@ FLOWS, LINES, ENDS = "sse_flows.jsonl", "sse_lines.jsonl", "sse_flow_ends.jsonl"
 FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}
 ERRORS = "sse_logger.error"
 MAX_OPEN = 128  # flow files kept open; the least recently written is closed first
+MAX_WAITING = (
+    64 << 20
+)  # bytes a disk that takes none may leave in memory (20 minutes of one busy agent); above it the log is `full`
+MAX_ERRORS_WAITING = 1 << 20  # bytes of error lines the disk has not taken; later ones are left out
+WRITE = 1 << 20  # bytes of lines joined for one write, and tried again where the disk took none
+LOOK = 1.0  # seconds between two looks whether our files still are where they were, and between two tries of a payload
 MAX_ERRORS = 100  # error lines a minute; what is over is counted
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,93}")  # with its suffix a file name has at most 100 bytes
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # names Windows keeps for devices
@@ -62,12 +69,14 @@ def safe_name(name: str) -> str:
 
 
 CHOOSE = "choose another with SSE_LOG_DIR or --dir"
+A_LOG = ("proxies", *FILES.values())  # a directory with one of these is a log
+ANYTHING = ("*",)
 
 
 def prepare(directory: Path) -> Path:
     """The log directory, existing, ours, private, writable. Raises Unusable."""
     try:
-        private_directory(directory)
+        private_directory(directory, A_LOG, "name a directory of its own with SSE_LOG_DIR or --dir")
         probe = directory / f".probe-{os.getpid()}"
         os.close(_private(probe))
         probe.unlink()
@@ -76,19 +85,31 @@ def prepare(directory: Path) -> Path:
     return directory
 
 
-def private_directory(path: Path) -> Path:
-    """A directory of ours, 0700 whatever the umask; parents that are missing are made the same way. Raises OSError, Unusable."""
+def private_directory(path: Path, marks: tuple[str, ...], choose: str = CHOOSE) -> Path:
+    """A directory of ours, 0700 whatever the umask; parents that are missing are made the same way. Raises OSError, Unusable.
+
+    One that others can look into is closed to them when it is empty or holds one of `marks` (glob patterns); else it is left
+    alone: to close /tmp or a home to all others breaks more than it protects.
+    """
     for missing in reversed([parent for parent in (path, *path.parents) if not parent.exists()]):
         missing.mkdir(0o700, exist_ok=True)
         missing.chmod(0o700)
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
-        raise Unusable(f"{path} is not a directory: {CHOOSE}")
+        raise Unusable(f"{path} is not a directory: {choose}")
     if status.st_uid != os.geteuid():
-        raise Unusable(f"{path} belongs to another user: {CHOOSE}")
+        raise Unusable(f"{path} belongs to another user: {choose}")
     if stat.S_IMODE(status.st_mode) != 0o700:
-        path.chmod(0o700)
+        if not any(path.iterdir()) or any(found for mark in marks for found in path.glob(mark)):
+            path.chmod(0o700)
+        elif status.st_mode & 0o077:
+            raise Unusable(f"{path} is used for other things: {choose}")
     return path
+
+
+def _inside(path: Path) -> Path:
+    """A directory inside the log: whatever it holds is ours."""
+    return private_directory(path, ANYTHING)
 
 
 def _private(path: Path, flags: int = 0) -> int:
@@ -99,86 +120,154 @@ def _private(path: Path, flags: int = 0) -> int:
     return descriptor
 
 
+def _moved(path: Path, descriptor: int) -> bool:
+    """Whether an open file does not stand at its path any more: deleted, or renamed away."""
+    try:
+        return not os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+
+
 class Appender:
-    """One file of whole lines. `shared`: other processes may append to it as well."""
+    """One file of whole lines, open from its first `flush` to `close`; what could not be written waits, also while it is closed.
+
+    `shared`: other processes may append to it as well.
+    """
 
     def __init__(self, path: Path, shared: bool = True) -> None:
         self.path = path
+        self.waiting = 0  # bytes
+        self.lines: deque[bytes] = deque()  # that wait
         self._shared = shared
-        self._descriptor = _private(path)
-        self._pending: list[bytes] = []
+        self._descriptor = -1  # closed
         self._size = -1  # of the file after our last write: when it still is, its tail is ours and whole
 
+    def open(self) -> None:
+        """Raises OSError, Unusable."""
+        if self._descriptor < 0:
+            self._descriptor, self._size = _private(_inside(self.path.parent) / self.path.name), -1
+
     def add(self, line: bytes) -> None:
-        self._pending.append(line)
+        self.lines.append(line)
+        self.waiting += len(line)
 
     def flush(self) -> None:
-        """Writes what was added, whole lines in one `write`. Raises OSError; what was not written whole stays pending."""
-        if not self._pending:
-            return
-        data = b"".join(self._pending)
+        """Writes what was added, up to WRITE bytes of whole lines in one `write`. Raises OSError; what was not written waits."""
+        while self.lines:
+            self.open()
+            count = len(self.lines) if self.waiting <= WRITE else self._first()
+            data = b"".join(islice(self.lines, count))
+            written = self._append(data)
+            if written < len(data):  # a full disk shows so, before it shows as an error
+                self._size = -1
+                self._written(written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._written(written)
+
+    def moved(self) -> bool:
+        """Whether the file is open, and was deleted or renamed away."""
+        return self._descriptor >= 0 and _moved(self.path, self._descriptor)
+
+    def forget(self) -> None:
+        """What waits is not written."""
+        self.lines.clear()
+        self.waiting = 0
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _first(self) -> int:
+        """How many lines make a write: at least one."""
+        size = 0
+        for count, line in enumerate(self.lines, 1):
+            size += len(line)
+            if size >= WRITE:
+                return count
+        return len(self.lines)
+
+    def _append(self, data: bytes) -> int:
+        """How many bytes of `data` reached the file."""
         if not self._shared and self._size >= 0:
-            self._wrote(data, os.write(self._descriptor, data))
-            return
-        torn = self._torn()
-        # A tail without its newline may be a write of another process that is not over: the exclusive lock waits for it.
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX if torn else fcntl.LOCK_SH)
+            return os.write(self._descriptor, data)
+        end = b""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
         try:
-            if torn and self._torn() and not data.startswith(b"\n"):
-                data = b"\n" + data
-            written = os.write(self._descriptor, data)
+            if self._torn():
+                # It may be a write of another process that is not over: the exclusive lock waits for it.
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                if self._torn() and not data.startswith(b"\n"):
+                    end = b"\n"
+            written = os.write(self._descriptor, end + data)
             self._size = os.fstat(self._descriptor).st_size
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._wrote(data, written)
+        return max(0, written - len(end))
 
-    def _wrote(self, data: bytes, written: int) -> None:
-        if written < len(data):  # a full disk shows so, before it shows as an error
-            whole = written if data[written : written + 1] == b"\n" else data.rfind(b"\n", 0, written) + 1
-            self._pending = [data[whole:]]  # of a line that lacks only its newline, the newline
-            self._size = -1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._pending.clear()
+    def _written(self, size: int) -> None:
+        """The first `size` bytes wait no longer; a line that was not written whole waits whole, or its newline alone."""
+        if size == self.waiting:
+            self.lines.clear()
+            self.waiting = 0
+        while self.lines and size >= len(self.lines[0]):
+            length = len(self.lines.popleft())
+            size -= length
+            self.waiting -= length
+        if self.lines and size == len(self.lines[0]) - 1:
+            self.lines[0] = b"\n"
+            self.waiting -= size
 
     def _torn(self) -> bool:
         size = os.fstat(self._descriptor).st_size
         return size not in (0, self._size) and os.pread(self._descriptor, 1, size - 1) != b"\n"
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 def _flush(file: Appender) -> OSError | None:
     """What went wrong, so that one file's failure does not keep the others back."""
     try:
         file.flush()
-    except OSError as error:
-        return error
+    except (OSError, Unusable) as problem:
+        return _as_error(problem)
     return None
 
 
+def _as_error(problem: OSError | Unusable) -> OSError:
+    return problem if isinstance(problem, OSError) else OSError(errno.EIO, str(problem))
+
+
 class LogWriter:
-    """Appends records to the central files and to the file of their flow. Lines reach the disk with `flush`."""
+    """Appends records to the central files and to the file of their flow. Lines reach the disk with `flush`.
+
+    What the disk does not take waits in memory: `full` says that no more than flow and end records should come to it.
+    """
 
     def __init__(self, directory: Path, proxy: dict[str, Any], now: Callable[[], float] = time.time) -> None:
         """`proxy`: what the presence file says of the writing process. Raises Unusable."""
         self.directory = prepare(directory)
+        self.waiting = 0  # bytes not yet in the files
         self._now = now
+        self._looked = self._tried = now()
         self._errors_at, self._errors = 0, 0
-        self._blobs: list[Blob] = []  # to be written before the lines that refer to them
-        self._failed: OSError | None = None  # what went wrong since the last flush
-        self._flows: OrderedDict[str, Appender] = OrderedDict()
-        self._folders: dict[str, str] = {}  # flow id → the session folder its file is in
-        self._touched: dict[str, Appender] = {}  # flow files with pending lines
+        self._blobs: deque[Blob] = deque()  # to be written before the lines that refer to them
+        self._blob_trouble: OSError | None = None
+        self._flows: dict[str, Appender] = {}  # the file of each flow that has not ended
+        self._open: OrderedDict[str, Appender] = OrderedDict()  # of these the open ones, the least recently written first
+        self._touched: dict[str, Appender] = {}  # flow files with lines that wait
         try:
             for name in ("sse_logs", "bodies", "proxies"):
-                private_directory(self.directory / name)
+                _inside(self.directory / name)
             self._error_file = Appender(self.directory / ERRORS)
+            self._error_file.open()
             self.presence = Presence(self.directory, proxy)
             if self.presence.alone:
                 for name in (*FILES.values(), ERRORS):
                     self._repair(self.directory / name)
+                for draft in (self.directory / "bodies").glob(".*-*"):  # of a kill between its writing and its naming
+                    draft.unlink(missing_ok=True)
             self._central = {kind: Appender(self.directory / name) for kind, name in FILES.items()}
+            for file in self._central.values():
+                file.open()
             for orphan, since in self.presence.orphans():
                 self._end_orphan(orphan, since)
             self.flush()
@@ -186,51 +275,51 @@ class LogWriter:
         except OSError as error:
             raise Unusable(f"cannot write to {directory} ({error.strerror}): {CHOOSE}") from None
 
+    @property
+    def full(self) -> bool:
+        return self.waiting >= MAX_WAITING
+
+    @property
+    def unwritten(self) -> int:
+        """How many records wait for the central log."""
+        return sum(len(file.lines) for file in self._central.values())
+
     def write(self, entry: Entry) -> None:
         """Takes an entry; nothing raises before `flush`, so that one file's trouble keeps no other entry back."""
         if isinstance(entry, Blob):
             self._blobs.append(entry)
+            self.waiting += len(entry.data)
             return
         line = dumps(entry.fields)
         self._central[entry.kind].add(line)
-        try:
-            file = self._flow_file(entry.sid, entry.flow_id)
-        except (OSError, Unusable) as problem:  # the record stands in the central log all the same
-            self._failed = OSError(getattr(problem, "errno", None) or errno.EIO, getattr(problem, "strerror", None) or str(problem))
-            return
+        file = self._touched[entry.flow_id] = self._flow_file(entry.sid, entry.flow_id)
         file.add(line)
-        self._touched[entry.flow_id] = file
+        self.waiting += 2 * len(line)
         if entry.kind == "flow_ends":
-            self._folders.pop(entry.flow_id, None)
+            del self._flows[entry.flow_id]
 
     def flush(self) -> None:
-        """Everything written so far is in the files (the system's cache: a killed process loses nothing of it). Raises OSError."""
-        failed, self._failed = self._failed, None
-        try:
-            while self._blobs:
-                self._write_blob(self._blobs[0])
-                del self._blobs[0]
-        except OSError as problem:
-            failed = problem
+        """Everything written so far is in the files (the system's cache: a killed process loses nothing of it). Raises OSError.
+
+        The flows' own files wait for the central log: where it cannot be written they are not tried.
+        """
+        failed = self._look() or self._flush_blobs() or _flush(self._error_file)
+        trouble = None
         for file in self._central.values():
-            failed = _flush(file) or failed
-        for flow_id, file in list(self._touched.items()):
-            if trouble := _flush(file):
-                failed = trouble
-                continue
-            del self._touched[flow_id]
-            if flow_id not in self._folders:
-                self._flows.pop(flow_id, file).close()
+            trouble = _flush(file) or trouble
+        failed = trouble or self._flush_flows() or failed
+        self.waiting = sum(file.waiting for file in (*self._central.values(), *self._touched.values()))
+        self.waiting += sum(len(blob.data) for blob in self._blobs)
         if failed:
             raise failed
 
     def error(self, where: str, what: str, do: str, flow_id: str | None = None) -> None:
-        """One line in sse_logger.error, at most MAX_ERRORS a minute. `what` has passed the redactor."""
+        """One line in sse_logger.error, at most MAX_ERRORS a minute. `what` has passed the redactor. Raises OSError."""
         minute = int(self._now() // 60)
         if minute != self._errors_at:
             self._errors_at, self._errors = minute, 0
         self._errors += 1
-        if self._errors > MAX_ERRORS:
+        if self._errors > MAX_ERRORS or self._error_file.waiting > MAX_ERRORS_WAITING:
             return
         if self._errors == MAX_ERRORS:
             where, what, do, flow_id = (
@@ -243,29 +332,91 @@ class LogWriter:
         self._error_file.flush()
 
     def close(self) -> None:
-        """Flushes, and says that this proxy has ended its flows."""
-        self.flush()
-        for file in (*self._central.values(), *self._flows.values(), self._error_file):
-            file.close()
-        self.presence.close()
+        """Flushes, and says that this proxy has ended its flows. Raises OSError; the next start ends the flows then."""
+        try:
+            self._blob_trouble = None
+            self.flush()
+        finally:
+            for file in (*self._central.values(), *self._open.values(), self._error_file):
+                file.close()
+            self.presence.close(ended=not self.unwritten)
 
     def _flow_file(self, sid: str, flow_id: str) -> Appender:
-        if file := self._flows.get(flow_id):
-            self._flows.move_to_end(flow_id)
-            return file
-        folder = self._folders.setdefault(flow_id, safe_name(sid))
-        file = Appender(private_directory(self.directory / "sse_logs" / folder) / (safe_name(flow_id) + ".jsonl"), shared=False)
+        """The file of a flow; of one that has ended as well, as long as its lines wait."""
+        file = self._flows.get(flow_id) or self._touched.get(flow_id)
+        if file is None:
+            path = self.directory / "sse_logs" / safe_name(sid) / (safe_name(flow_id) + ".jsonl")
+            file = Appender(path, shared=False)
         self._flows[flow_id] = file
-        if len(self._flows) > MAX_OPEN:
-            oldest, closing = next(iter(self._flows.items()))
-            if not _flush(closing):  # else it stays open: its lines wait in it
-                del self._flows[oldest]
-                self._touched.pop(oldest, None)
-                closing.close()
         return file
 
+    def _flush_flows(self) -> OSError | None:
+        failed = None
+        for flow_id, file in list(self._touched.items()):
+            trouble = _flush(file)
+            failed = trouble or failed
+            if not trouble:
+                del self._touched[flow_id]
+            if flow_id not in self._flows:
+                self._open.pop(flow_id, None)
+                file.close()
+                continue
+            self._open[flow_id] = file
+            self._open.move_to_end(flow_id)
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+        if sum(file.waiting for file in self._touched.values()) > MAX_WAITING // 2:
+            self._let_go()
+        return failed
+
+    def _let_go(self) -> None:
+        """Copies that only their own files would not take are no reason to lose what the central log still takes."""
+        records = sum(len(file.lines) for file in self._touched.values())
+        for file in self._touched.values():
+            file.forget()
+        self._touched = {}
+        self._complain("disk", f"{records} records could not be written to sse_logs/", "the central log has them")
+
+    def _look(self) -> OSError | None:
+        """Begins files anew that were deleted or renamed away; our presence as well."""
+        now = self._now()
+        if abs(now - self._looked) < LOOK:
+            return None
+        self._looked = now
+        moved = [file for file in (*self._central.values(), self._error_file, *self._open.values()) if file.moved()]
+        for file in moved:
+            file.close()
+        kinds = [kind for kind, file in self._central.items() if file in moved]
+        try:
+            if kinds or self.presence.moved():
+                self.presence.say_again(kinds)
+        except (OSError, Unusable) as problem:
+            return _as_error(problem)
+        if moved:
+            names = ", ".join(file.path.name for file in moved[:5]) + (f" and {len(moved) - 5} more" if len(moved) > 5 else "")
+            self._complain("log", f"{names}: deleted or renamed while written to", "begun anew; name another log with SSE_LOG_DIR")
+        return None
+
+    def _complain(self, where: str, what: str, do: str) -> None:
+        with suppress(OSError, Unusable):  # it waits, and is tried with the next flush
+            self.error(where, what, do)
+
+    def _flush_blobs(self) -> OSError | None:
+        """A payload is large: where the disk did not take one, it is not tried at every flush."""
+        now = self._now()
+        if self._blob_trouble and abs(now - self._tried) < LOOK:
+            return self._blob_trouble
+        self._tried, self._blob_trouble = now, None
+        try:
+            while self._blobs:
+                self._write_blob(self._blobs[0])
+                self._blobs.popleft()
+        except (OSError, Unusable) as problem:
+            self._blob_trouble = _as_error(problem)
+        return self._blob_trouble
+
     def _write_blob(self, blob: Blob) -> None:
-        path = self.directory / "bodies" / blob.sha256
+        path = _inside(self.directory / "bodies") / blob.sha256
         if path.exists():
             return
         draft = path.with_name(f".{blob.sha256}-{os.getpid()}")
@@ -283,6 +434,7 @@ class LogWriter:
             return
         descriptor = _private(path)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # who has started since we looked may be writing this very tail
             size = os.fstat(descriptor).st_size
             whole = _last_newline(descriptor, size)
             if whole == size:
@@ -366,11 +518,12 @@ class Presence:
 
     def __init__(self, directory: Path, facts: dict[str, Any]) -> None:
         self._directory = directory
+        self._facts = facts
         self._offsets = {kind: _size(directory / name) for kind, name in FILES.items()}
         self._dead: list[tuple[Path, int, dict[str, Any]]] = []
-        gate = _private(directory / "proxies" / ".lock")
-        try:
-            fcntl.flock(gate, fcntl.LOCK_EX)  # two starts at once: one after the other
+        self.id = f"{os.getpid()}-{time.time_ns() // 1000:x}"
+        self.path = directory / "proxies" / f"{self.id}.json"
+        with self._gate():
             living = 0
             folder = directory / "proxies"
             for path in sorted([*folder.glob("*.json"), *folder.glob("*.dead")]):
@@ -382,16 +535,39 @@ class Presence:
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                     self._dead.append((dead, descriptor, _facts(dead)))
             self.alone = not living
-            self.id = f"{os.getpid()}-{time.time_ns() // 1000:x}"
-            self.path = directory / "proxies" / f"{self.id}.json"
-            self._descriptor = _private(self.path)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            self.say(facts)
+            self._begin()
+
+    @contextmanager
+    def _gate(self) -> Iterator[None]:
+        """Two starts at once: one after the other."""
+        gate = _private(_inside(self._directory / "proxies") / ".lock")
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(gate)
 
+    def _begin(self) -> None:
+        self._descriptor = _private(self.path)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self.say(self._facts)
+
+    def moved(self) -> bool:
+        """Whether this proxy's file was taken away: nobody finds the proxy then, and nobody would end its flows."""
+        return _moved(self.path, self._descriptor)
+
+    def say_again(self, begun: Iterable[Kind]) -> None:
+        """The same facts, where the file was taken away; `begun`: central files that begin anew. Raises OSError, Unusable."""
+        self._offsets |= dict.fromkeys(begun, 0)
+        if not self.moved():
+            return self.say(self._facts)
+        with self._gate():
+            os.close(self._descriptor)
+            self._begin()
+
     def say(self, facts: dict[str, Any]) -> None:
         """Writes what others should know of this proxy (port, web address without token, process)."""
+        self._facts = facts
         content = {"id": self.id, "pid": os.getpid(), "started": time.time(), "offsets": self._offsets, **facts}
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, dumps(content))
@@ -415,8 +591,10 @@ class Presence:
             os.close(descriptor)
         self._dead = []
 
-    def close(self) -> None:
-        self.path.unlink(missing_ok=True)
+    def close(self, ended: bool = True) -> None:
+        """`ended`: all flows have their end on disk; else the next start ends them."""
+        if ended:
+            self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 

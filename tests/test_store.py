@@ -1,7 +1,10 @@
 """The log directory: whole lines, whatever happens to the disk, the process or the names."""
 
+import contextlib
 import errno
+import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -16,7 +19,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from capture import store
+from capture import proxy, store
 from capture.records import Blob, EndRecord, Record
 from capture.store import Appender, LogReader, LogWriter, Unusable, follow, living, parse, safe_name, whole_lines
 
@@ -49,6 +52,12 @@ def write(directory: Path, *entries: Record | Blob) -> None:
     for entry in entries:
         writer.write(entry)
     writer.close()
+
+
+def open_files(directory: Path) -> list[str]:
+    """The files under a directory that this process has open."""
+    links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")] if Path("/proc").exists() else []
+    return [name for link in links if os.path.lexists(link) and (name := os.readlink(link)).startswith(f"{directory}/")]
 
 
 def errors(directory: Path) -> list[dict[str, Any]]:
@@ -104,7 +113,8 @@ def test_more_flows_than_open_files_lose_nothing(tmp_path: Path, monkeypatch: py
     for number in range(4):
         for flow in range(8):
             writer.write(line_record(number, f"flow-{flow}"))
-    assert len(writer._flows) <= 3
+        writer.flush()
+        assert len(open_files(tmp_path / "sse_logs")) <= 3
     writer.close()
     for flow in range(8):
         assert [line["data_count"] for line in LogReader(tmp_path).flow_lines("session-1", f"flow-{flow}")] == [0, 1, 2, 3]
@@ -117,7 +127,7 @@ def test_a_flow_that_ended_keeps_no_file_open(tmp_path: Path) -> None:
         writer.write(flow_record(f"flow-{flow}"))
         writer.write(end_record(f"flow-{flow}"))
         writer.flush()
-    assert not writer._flows and not writer._folders
+    assert open_files(tmp_path / "sse_logs") == []
     assert before == (len(os.listdir("/proc/self/fd")) if Path("/proc").exists() else 0)
     writer.close()
 
@@ -503,7 +513,7 @@ def test_a_failing_file_keeps_no_other_file_back(tmp_path: Path, monkeypatch: py
     writer, real = LogWriter(tmp_path, {}), Appender.flush
 
     def failing(file: Appender) -> None:
-        if file.path.name == store.FLOWS and file._pending:
+        if file.path.name == store.FLOWS and file.lines:
             raise OSError(errno.EIO, "broken")
         real(file)
 
@@ -513,9 +523,9 @@ def test_a_failing_file_keeps_no_other_file_back(tmp_path: Path, monkeypatch: py
         patch.setattr(Appender, "flush", failing)
         with pytest.raises(OSError, match="broken"):
             writer.flush()
-    assert len(list(LogReader(tmp_path).lines())) == 1 and len(list(LogReader(tmp_path).flow_lines("session-1", "flow-1"))) == 1
+    assert len(list(LogReader(tmp_path).lines())) == 1
     writer.close()
-    assert len(list(LogReader(tmp_path).flows())) == 1
+    assert len(list(LogReader(tmp_path).flows())) == 1 and len(list(LogReader(tmp_path).flow_lines("session-1", "flow-1"))) == 1
 
 
 def test_a_session_folder_that_cannot_be_made_keeps_the_central_log_going(tmp_path: Path) -> None:
@@ -529,18 +539,19 @@ def test_a_session_folder_that_cannot_be_made_keeps_the_central_log_going(tmp_pa
     (tmp_path / "sse_logs" / "session-1").unlink()
     writer.write(line_record(3))
     writer.close()
-    assert len(list(LogReader(tmp_path).flow_lines("session-1", "flow-1"))) == 1
+    assert [line["data_count"] for line in LogReader(tmp_path).flow_lines("session-1", "flow-1")] == [0, 1, 2, 3]
 
 
 def test_a_body_that_finds_no_room_is_written_later_and_keeps_no_line_back(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path, {})
     (tmp_path / "bodies").rmdir()
+    (tmp_path / "bodies").write_text("in the way")
     writer.write(Blob("abc", b"large"))
     writer.write(line_record(0))
     with pytest.raises(OSError):
         writer.flush()
     assert len(list(LogReader(tmp_path).lines())) == 1
-    (tmp_path / "bodies").mkdir()
+    (tmp_path / "bodies").unlink()
     writer.close()
     assert (tmp_path / "bodies" / "abc").read_bytes() == b"large"
 
@@ -651,3 +662,222 @@ def test_following_begins_at_the_offset_it_is_given(tmp_path: Path) -> None:
 def test_the_directory_is_that_of_the_environment_or_the_one_in_the_home() -> None:
     assert store.default_directory({"SSE_LOG_DIR": "/x/y"}) == Path("/x/y")
     assert store.default_directory({"SSE_LOG_DIR": ""}) == Path.home() / "centralized-logs" / "all-mitm-sse"
+
+
+# -- somebody else's directory -----------------------------------------------------------------------------------------------
+
+
+def test_a_directory_that_is_used_for_other_things_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "somebody's").write_text("x")
+    with pytest.raises(Unusable, match="is used for other things: name a directory of its own with SSE_LOG_DIR or --dir"):
+        LogWriter(tmp_path, {})
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+    assert [path.name for path in tmp_path.iterdir()] == ["somebody's"]
+
+
+@pytest.mark.parametrize("mark", ["proxies", store.FLOWS, store.LINES, ""])
+def test_a_log_that_others_can_look_into_and_an_empty_directory_are_closed_to_them(tmp_path: Path, mark: str) -> None:
+    if mark:
+        (tmp_path / mark).mkdir() if mark == "proxies" else (tmp_path / mark).touch()
+    tmp_path.chmod(0o777)
+    write(tmp_path, line_record(0))
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("name", "mode"), [("somebody's", 0o755), ("mitmproxy-ca.pem", 0o700)])
+def test_a_folder_for_the_ca_is_closed_to_others_only_when_it_is_mitmproxys(tmp_path: Path, name: str, mode: int) -> None:
+    (tmp_path / name).touch()
+    tmp_path.chmod(0o755)
+    with contextlib.suppress(Unusable):
+        proxy.prepare_confdir(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == mode
+
+
+# -- at the same time as another process -------------------------------------------------------------------------------------
+
+
+class Meanwhile:
+    """`fcntl.flock` before which, the first time it is asked for such a lock on a file, another process does something."""
+
+    def __init__(self, path: Path, kind: int, happens: Callable[[], Any]) -> None:
+        self._path, self._kind, self._happens, self._flock = path, kind, happens, fcntl.flock
+        self.happened = False
+
+    def flock(self, descriptor: int, operation: int) -> None:
+        there = self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(descriptor))
+        if there and not self.happened and operation & self._kind:
+            self.happened = True
+            self._happens()
+        self._flock(descriptor, operation)
+
+
+def append(path: Path, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)
+
+
+def test_a_start_does_not_cut_off_the_line_that_another_proxy_is_just_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / store.LINES
+    line = orjson.dumps(line_record(0).fields) + b"\n"
+    path.write_bytes(line[:20])
+    other = Meanwhile(path, fcntl.LOCK_EX, lambda: append(path, line[20:]))
+    monkeypatch.setattr(fcntl, "flock", other.flock)
+    write(tmp_path)
+    assert path.read_bytes() == line
+    assert errors(tmp_path) == []
+
+
+def test_a_line_is_not_glued_to_what_another_proxy_that_is_killed_leaves_just_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, path = LogWriter(tmp_path, {}), tmp_path / store.LINES
+    other = Meanwhile(path, fcntl.LOCK_SH, lambda: append(path, b'{"torn'))
+    monkeypatch.setattr(fcntl, "flock", other.flock)
+    writer.write(line_record(0))
+    writer.close()
+    assert other.happened
+    assert path.read_bytes() == b'{"torn\n' + orjson.dumps(line_record(0).fields) + b"\n"
+
+
+# -- files that are moved away -----------------------------------------------------------------------------------------------
+
+
+def later(clock: list[float], seconds: float = 2.0) -> None:
+    clock[0] += seconds
+
+
+def test_a_log_that_is_renamed_away_is_begun_anew_and_this_is_said(tmp_path: Path) -> None:
+    clock = [1000.0]
+    writer = LogWriter(tmp_path, {}, now=lambda: clock[0])
+    writer.write(line_record(0))
+    writer.flush()
+    (tmp_path / store.LINES).rename(tmp_path / "sse_lines.1")
+    later(clock)
+    writer.write(line_record(1))
+    writer.close()
+    assert [parse(line) for line in whole_lines(tmp_path / "sse_lines.1")] == [line_record(0).fields]
+    assert list(LogReader(tmp_path).lines()) == [line_record(1).fields]
+    assert stat.S_IMODE((tmp_path / store.LINES).stat().st_mode) == 0o600
+    assert [error["what"] for error in errors(tmp_path)] == ["sse_lines.jsonl: deleted or renamed while written to"]
+
+
+def test_a_directory_that_is_deleted_is_made_anew_and_its_proxy_is_found_again(tmp_path: Path) -> None:
+    clock, directory = [1000.0], tmp_path / "log"
+    writer = LogWriter(directory, {"port": 9110}, now=lambda: clock[0])
+    writer.write(line_record(0))
+    writer.flush()
+    shutil.rmtree(directory)
+    assert living(directory) == []
+    later(clock)
+    writer.write(Blob("abc", b"large"))
+    writer.write(line_record(1))
+    writer.flush()
+    assert [facts["port"] for facts in living(directory)] == [9110]
+    writer.close()
+    assert [line["data_count"] for line in LogReader(directory).lines()] == [1]
+    assert [line["data_count"] for line in LogReader(directory).flow_lines("session-1", "flow-1")] == [1]
+    assert (directory / "bodies" / "abc").read_bytes() == b"large"
+    assert len(errors(directory)) == 1
+    for path in (directory, *directory.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_the_orphans_of_a_log_that_was_begun_anew_are_found_from_its_beginning(tmp_path: Path) -> None:
+    clock = [1000.0]
+    write(tmp_path, *[line_record(number, text="x" * 1000) for number in range(9)])
+    writer = LogWriter(tmp_path, {}, now=lambda: clock[0])
+    for name in (store.FLOWS, store.LINES):
+        (tmp_path / name).rename(tmp_path / (name + ".1"))
+    later(clock)
+    writer.write(flow_record("cut", proxy=writer.presence.id))
+    for number in range(20):
+        writer.write(line_record(number, "cut", text="x" * 1000))
+    writer.flush()
+    os.close(writer.presence._descriptor)  # as a kill does: the lock is gone, the file is not
+    write(tmp_path)
+    assert [(end["outcome"], end["lines"]) for end in LogReader(tmp_path).ends()] == [("killed", 20)]
+
+
+# -- a disk that stays full --------------------------------------------------------------------------------------------------
+
+
+def test_on_a_full_disk_no_more_files_stay_open_than_on_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MAX_OPEN", 3)
+    writer = LogWriter(tmp_path, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", Disk([0] * 10_000).write)
+        for flow in range(50):
+            writer.write(line_record(0, f"flow-{flow}"))
+            assert not try_flush(writer.flush)
+        assert len(open_files(tmp_path / "sse_logs")) <= 3
+    writer.close()
+    assert len(list(LogReader(tmp_path).lines())) == 50
+    assert all(len(list(LogReader(tmp_path).flow_lines("session-1", f"flow-{flow}"))) == 1 for flow in range(50))
+
+
+def test_a_disk_that_takes_nothing_is_tried_with_few_bytes_however_many_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, tried = LogWriter(tmp_path, {}), []
+
+    def full(descriptor: int, data: bytes) -> int:
+        tried.append(len(data))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        for number in range(400):
+            writer.write(line_record(number, text="x" * 10_000))
+        assert not try_flush(writer.flush) and not try_flush(writer.flush)
+    assert 0 < max(tried) <= store.WRITE + 11_000
+    assert writer.unwritten == 400 and writer.waiting > 2 * 400 * 10_000
+    writer.close()
+    assert [line["data_count"] for line in LogReader(tmp_path).lines()] == list(range(400))
+    assert writer.unwritten == writer.waiting == 0
+
+
+def test_copies_that_only_their_own_file_does_not_take_are_let_go_before_the_log_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MAX_WAITING", 10_000)
+    writer = LogWriter(tmp_path, {})
+    (tmp_path / "sse_logs" / "session-1").write_text("in the way")
+    for number in range(100):
+        writer.write(line_record(number, text="x" * 1000))
+        try_flush(writer.flush)
+        assert not writer.full
+    (tmp_path / "sse_logs" / "session-1").unlink()
+    writer.close()
+    assert [line["data_count"] for line in LogReader(tmp_path).lines()] == list(range(100))
+    assert "the central log has them" in [error["do"] for error in errors(tmp_path)]
+
+
+def test_flows_whose_end_found_no_room_at_the_stop_are_ended_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LogWriter(tmp_path, {})
+    writer.write(flow_record(proxy=writer.presence.id))
+    writer.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", Disk([0] * 1000).write)
+        writer.write(end_record())
+        with pytest.raises(OSError):
+            writer.close()
+    assert writer.unwritten == 1 and open_files(tmp_path) == []
+    write(tmp_path)
+    assert [end["outcome"] for end in LogReader(tmp_path).ends()] == ["killed"]
+
+
+def test_what_a_kill_left_of_a_body_is_swept_away_by_a_start_that_is_alone(tmp_path: Path) -> None:
+    write(tmp_path, Blob("abc", b"large"))
+    draft = tmp_path / "bodies" / ".abd-4711"
+    draft.write_bytes(b"lar")
+    first = LogWriter(tmp_path, {})
+    assert [path.name for path in (tmp_path / "bodies").iterdir()] == ["abc"]
+    draft.write_bytes(b"lar")
+    LogWriter(tmp_path, {}).close()
+    assert draft.exists()
+    first.close()
