@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # mitmproxy put
 
 from mitmproxy import ctx
 
+from capture.files import FLOWS, default_directory, whole_lines
 from capture.proxy import Proxy, agent_environment, bundle, command_name
-from capture.store import FLOWS, default_directory, whole_lines
 
 
 class Greeting:

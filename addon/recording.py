@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from capture import processes
+from capture.files import Unusable
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
 from capture.records import Entry, Record
 from capture.redact import Redactor
-from capture.store import MAX_WAITING, LogWriter, Unusable
+from capture.store import MAX_WAITING, LogWriter
 
 TICK = 0.05  # seconds between two looks at a queue with work in it; what a kill can lose (at 0.025 an event costs 3 µs more)
 MAX_QUEUED = 128 << 20  # bytes waiting; chunks on top are dropped and counted (about 10 s of 500 busy agents)

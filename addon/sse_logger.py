@@ -20,10 +20,11 @@ try:
     from addon.recording import Recording
     from addon.webview import WebView
     from capture import providers, wire
+    from capture.files import Unusable, default_directory
     from capture.proxy import SILENCE, read_salt
     from capture.recorder import INLINE_LIMIT, Closed, Opened, Stamp
     from capture.redact import Redactor
-    from capture.store import LogWriter, Unusable, default_directory
+    from capture.store import LogWriter
 except ModuleNotFoundError as missing:
     needed = "orjson pydantic psutil google-re2"
     print(f"sse-capture: {sys.executable} has no {missing.name}: run {sys.executable} -m pip install {needed}", file=sys.stderr)

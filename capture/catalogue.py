@@ -9,7 +9,7 @@ import orjson
 from capture import parts, providers
 from capture.events import Event, TextDelta
 from capture.messages import Assembler, Message, assemble, is_context
-from capture.store import LogReader
+from capture.reader import LogReader
 
 SAID_BEFORE = frozenset(  # parts in which a client sends back what the model has said
     f"request.{name}"

@@ -6,7 +6,7 @@ import click
 
 from capture import __version__
 from capture.commands import demo, doctor, env, run, sessions, show, up
-from capture.store import Unusable
+from capture.files import Unusable
 
 COMMANDS: tuple[click.Command, ...] = (
     run.run,

@@ -18,7 +18,8 @@ from typing import IO, Any, NamedTuple
 
 import certifi
 
-from capture.store import Unusable, living, private_directory
+from capture.files import Unusable, private_directory
+from capture.presence import living
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDON = ROOT / "addon" / "sse_logger.py"

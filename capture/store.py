@@ -13,27 +13,33 @@ writes, the next start moves the fragment to `<file>.bad`. Readers never look pa
 
 import errno
 import fcntl
-import json
 import os
-import re
-import stat
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from hashlib import sha256
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import orjson
+from capture.files import (
+    CHOOSE,
+    ERRORS,
+    FILES,
+    LINES,
+    Unusable,
+    inside,
+    moved_away,
+    open_private,
+    parse,
+    prepare,
+    safe_name,
+    size_of,
+)
+from capture.presence import Presence
+from capture.records import VERSION, Blob, Entry, Record, dumps, local_time
 
-from capture.records import VERSION, Blob, Entry, Kind, Record, dumps, loads, local_time
-
-FLOWS, LINES, ENDS = "sse_flows.jsonl", "sse_lines.jsonl", "sse_flow_ends.jsonl"
-FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}
-ERRORS = "sse_logger.error"
 MAX_OPEN = 128  # flow files kept open; the least recently written is closed first
 MAX_WAITING = (
     64 << 20
@@ -42,90 +48,6 @@ MAX_ERRORS_WAITING = 1 << 20  # bytes of error lines the disk has not taken; lat
 WRITE = 1 << 20  # bytes of lines joined for one write, and tried again where the disk took none
 LOOK = 1.0  # seconds between two looks whether our files still are where they were, and between two tries of a payload
 MAX_ERRORS = 100  # error lines a minute; what is over is counted
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,93}")  # with its suffix a file name has at most 100 bytes
-RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # names Windows keeps for devices
-POLL = 0.05  # seconds between two looks at a followed file
-READ = 4 << 20  # bytes of a followed file read at once
-
-
-class Unusable(Exception):
-    """The log directory cannot be used; the message says what to do."""
-
-
-def default_directory(environ: dict[str, str]) -> Path:
-    """$SSE_LOG_DIR, else ~/centralized-logs/all-mitm-sse."""
-    return Path(environ.get("SSE_LOG_DIR") or "~/centralized-logs/all-mitm-sse").expanduser()
-
-
-def safe_name(name: str) -> str:
-    """A file name of at most 100 bytes for any session or flow id: the id where that is safe, else a part of it and its hash."""
-    if SAFE_NAME.fullmatch(name) and not RESERVED.fullmatch(name) and not name.endswith("."):
-        return name
-    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return (re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60] + "-" + digest).strip("-")
-
-
-# -- writing -----------------------------------------------------------------------------------------------------------------
-
-
-CHOOSE = "choose another with SSE_LOG_DIR or --dir"
-A_LOG = ("proxies", *FILES.values())  # a directory with one of these is a log
-ANYTHING = ("*",)
-
-
-def prepare(directory: Path) -> Path:
-    """The log directory, existing, ours, private, writable. Raises Unusable."""
-    try:
-        private_directory(directory, A_LOG, "name a directory of its own with SSE_LOG_DIR or --dir")
-        probe = directory / f".probe-{os.getpid()}"
-        os.close(_private(probe))
-        probe.unlink()
-    except OSError as error:
-        raise Unusable(f"cannot write to {directory} ({error.strerror}): {CHOOSE}") from None
-    return directory
-
-
-def private_directory(path: Path, marks: tuple[str, ...], choose: str = CHOOSE) -> Path:
-    """A directory of ours, 0700 whatever the umask; parents that are missing are made the same way. Raises OSError, Unusable.
-
-    One that others can look into is closed to them when it is empty or holds one of `marks` (glob patterns); else it is left
-    alone: to close /tmp or a home to all others breaks more than it protects.
-    """
-    for missing in reversed([parent for parent in (path, *path.parents) if not parent.exists()]):
-        missing.mkdir(0o700, exist_ok=True)
-        missing.chmod(0o700)
-    status = path.stat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise Unusable(f"{path} is not a directory: {choose}")
-    if status.st_uid != os.geteuid():
-        raise Unusable(f"{path} belongs to another user: {choose}")
-    if stat.S_IMODE(status.st_mode) != 0o700:
-        if not any(path.iterdir()) or any(found for mark in marks for found in path.glob(mark)):
-            path.chmod(0o700)
-        elif status.st_mode & 0o077:
-            raise Unusable(f"{path} is used for other things: {choose}")
-    return path
-
-
-def _inside(path: Path) -> Path:
-    """A directory inside the log: whatever it holds is ours."""
-    return private_directory(path, ANYTHING)
-
-
-def _private(path: Path, flags: int = 0) -> int:
-    """A descriptor to append to a file of ours, 0600, that is no link."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
-    if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-        os.fchmod(descriptor, 0o600)
-    return descriptor
-
-
-def _moved(path: Path, descriptor: int) -> bool:
-    """Whether an open file does not stand at its path any more: deleted, or renamed away."""
-    try:
-        return not os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except (FileNotFoundError, NotADirectoryError):
-        return True
 
 
 class Appender:
@@ -145,7 +67,7 @@ class Appender:
     def open(self) -> None:
         """Raises OSError, Unusable."""
         if self._descriptor < 0:
-            self._descriptor, self._size = _private(_inside(self.path.parent) / self.path.name), -1
+            self._descriptor, self._size = open_private(inside(self.path.parent) / self.path.name), -1
 
     def add(self, line: bytes) -> None:
         self.lines.append(line)
@@ -166,7 +88,7 @@ class Appender:
 
     def moved(self) -> bool:
         """Whether the file is open, and was deleted or renamed away."""
-        return self._descriptor >= 0 and _moved(self.path, self._descriptor)
+        return self._descriptor >= 0 and moved_away(self.path, self._descriptor)
 
     def forget(self) -> None:
         """What waits is not written."""
@@ -256,7 +178,7 @@ class LogWriter:
         self._touched: dict[str, Appender] = {}  # flow files with lines that wait
         try:
             for name in ("sse_logs", "bodies", "proxies"):
-                _inside(self.directory / name)
+                inside(self.directory / name)
             self._error_file = Appender(self.directory / ERRORS)
             self._error_file.open()
             self.presence = Presence(self.directory, proxy)
@@ -416,12 +338,12 @@ class LogWriter:
         return self._blob_trouble
 
     def _write_blob(self, blob: Blob) -> None:
-        path = _inside(self.directory / "bodies") / blob.sha256
+        path = inside(self.directory / "bodies") / blob.sha256
         if path.exists():
             return
         draft = path.with_name(f".{blob.sha256}-{os.getpid()}")
         try:
-            with open(_private(draft, os.O_TRUNC), "wb") as file:
+            with open(open_private(draft, os.O_TRUNC), "wb") as file:
                 file.write(blob.data)
             draft.rename(path)
         except OSError:
@@ -432,7 +354,7 @@ class LogWriter:
         """Moves a torn tail out of a file that nobody else is writing."""
         if not path.exists():
             return
-        descriptor = _private(path)
+        descriptor = open_private(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # who has started since we looked may be writing this very tail
             size = os.fstat(descriptor).st_size
@@ -440,7 +362,7 @@ class LogWriter:
             if whole == size:
                 return
             fragment = os.pread(descriptor, size - whole, whole)
-            with open(_private(path.with_name(path.name + ".bad")), "ab") as bad:
+            with open(open_private(path.with_name(path.name + ".bad")), "ab") as bad:
                 bad.write(dumps({"t": local_time(self._now()), "offset": whole, "bytes": len(fragment)}) + fragment + b"\n")
             os.ftruncate(descriptor, whole)
         finally:
@@ -469,7 +391,7 @@ class LogWriter:
         """How many lines an orphan has; those that the kill kept from its own file (it is written last) are appended there."""
         flow_id, own = flow["flow_id"], self._flow_file(flow["sid"], flow["flow_id"])
         self._repair(own.path)
-        if not _size(own.path):
+        if not size_of(own.path):
             own.add(dumps(flow))
         there, lines = last_count(own.path, flow_id) + 1, last_count(self.directory / LINES, flow_id, since) + 1
         missing = islice(_backwards(self.directory / LINES, flow_id, since), max(0, lines - there))
@@ -498,7 +420,7 @@ def last_count(path: Path, flow_id: str, since: int = 0) -> int:
 
 def _backwards(path: Path, flow_id: str, since: int) -> Iterator[tuple[int, bytes]]:
     """(data_count, line) of a flow's line records in a file, the last first, back to a byte offset."""
-    size = _size(path)
+    size = size_of(path)
     if not size:
         return
     since = since if since <= size else 0  # the file is another one by now
@@ -511,252 +433,3 @@ def _backwards(path: Path, flow_id: str, since: int) -> Iterator[tuple[int, byte
             if record.get("flow_id") == flow_id and "data_count" in record:
                 yield int(record["data_count"]), data[start : end + 1]
             at = data.rfind(needle, since, start)
-
-
-class Presence:
-    """This proxy's file in `proxies/`: locked while the process lives, so that others can tell a live one from a dead one."""
-
-    def __init__(self, directory: Path, facts: dict[str, Any]) -> None:
-        self._directory = directory
-        self._facts = facts
-        self._offsets = {kind: _size(directory / name) for kind, name in FILES.items()}
-        self._dead: list[tuple[Path, int, dict[str, Any]]] = []
-        self.id = f"{os.getpid()}-{time.time_ns() // 1000:x}"
-        self.path = directory / "proxies" / f"{self.id}.json"
-        with self._gate():
-            living = 0
-            folder = directory / "proxies"
-            for path in sorted([*folder.glob("*.json"), *folder.glob("*.dead")]):
-                descriptor = _lock(path)
-                if descriptor is None:
-                    living += 1
-                else:
-                    dead = path.rename(path.with_suffix(".dead"))  # before it is locked: nobody takes it for a living one's
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                    self._dead.append((dead, descriptor, _facts(dead)))
-            self.alone = not living
-            self._begin()
-
-    @contextmanager
-    def _gate(self) -> Iterator[None]:
-        """Two starts at once: one after the other."""
-        gate = _private(_inside(self._directory / "proxies") / ".lock")
-        try:
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(gate)
-
-    def _begin(self) -> None:
-        self._descriptor = _private(self.path)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        self.say(self._facts)
-
-    def moved(self) -> bool:
-        """Whether this proxy's file was taken away: nobody finds the proxy then, and nobody would end its flows."""
-        return _moved(self.path, self._descriptor)
-
-    def say_again(self, begun: Iterable[Kind]) -> None:
-        """The same facts, where the file was taken away; `begun`: central files that begin anew. Raises OSError, Unusable."""
-        self._offsets |= dict.fromkeys(begun, 0)
-        if not self.moved():
-            return self.say(self._facts)
-        with self._gate():
-            os.close(self._descriptor)
-            self._begin()
-
-    def say(self, facts: dict[str, Any]) -> None:
-        """Writes what others should know of this proxy (port, web address without token, process)."""
-        self._facts = facts
-        content = {"id": self.id, "pid": os.getpid(), "started": time.time(), "offsets": self._offsets, **facts}
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, dumps(content))
-
-    def orphans(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """(flow record, where the lines of its proxy begin) of proxies that are dead, whose end is missing."""
-        for path, _, facts in self._dead:
-            offsets = facts.get("offsets") or {}
-            started = {}
-            for record in _since(self._directory / FLOWS, offsets.get("flows", 0)):
-                if record.get("proxy") == path.stem:
-                    started[record["flow_id"]] = record
-            for record in _since(self._directory / ENDS, offsets.get("flow_ends", 0)) if started else ():
-                started.pop(record.get("flow_id", ""), None)
-            yield from ((record, offsets.get("lines", 0)) for record in started.values())
-
-    def forget(self) -> None:
-        """Takes the presence files of dead proxies away: their orphans are ended, and on disk."""
-        for path, descriptor, _ in self._dead:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
-        self._dead = []
-
-    def close(self, ended: bool = True) -> None:
-        """`ended`: all flows have their end on disk; else the next start ends them."""
-        if ended:
-            self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-
-
-def living(directory: Path) -> list[dict[str, Any]]:
-    """What the proxies that write to this directory now say of themselves, the newest last."""
-    found = []
-    for path in sorted((directory / "proxies").glob("*.json"), key=lambda path: path.stat().st_mtime):
-        descriptor = _lock(path)
-        if descriptor is None:
-            found.append(_facts(path))
-        else:
-            os.close(descriptor)
-    return [facts for facts in found if facts]
-
-
-def _lock(path: Path) -> int | None:
-    """A descriptor that shares the lock of a dead proxy's file; None when its proxy is alive (or a start ends its flows).
-
-    Shared, so that two that look at the same time do not take each other for the proxy.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return descriptor
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-        return value if isinstance(value, dict) else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-# -- reading -----------------------------------------------------------------------------------------------------------------
-
-
-def _since(path: Path, offset: int) -> Iterator[dict[str, Any]]:
-    if offset > _size(path):
-        offset = 0  # the file is another one by now
-    for line in whole_lines(path, offset):
-        if (record := parse(line)) is not None:
-            yield record
-
-
-def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
-    """The lines of a file from a byte offset on, without their newline; never the half line at its end. A missing file has none."""
-    try:
-        file: IO[bytes] = open(path, "rb")  # noqa: SIM115 (closed by the `with` below)
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(offset)
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line[:-1]
-
-
-def parse(line: bytes) -> dict[str, Any] | None:
-    """A record, or None for a line that is none (torn, corrupt, blank)."""
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-class LogReader:
-    """Reads a log directory. Records come as dictionaries: unknown fields are kept."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def flows(self) -> Iterator[dict[str, Any]]:
-        return _since(self.directory / FLOWS, 0)
-
-    def ends(self) -> Iterator[dict[str, Any]]:
-        return _since(self.directory / ENDS, 0)
-
-    def lines(self) -> Iterator[dict[str, Any]]:
-        return _since(self.directory / LINES, 0)
-
-    def flow_lines(self, sid: str, flow_id: str) -> Iterator[dict[str, Any]]:
-        """The line records of one flow, from its own file."""
-        path = self.directory / "sse_logs" / safe_name(sid) / (safe_name(flow_id) + ".jsonl")
-        return (record for record in _since(path, 0) if "data_count" in record)
-
-    def parts(self, sid: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """(record, metadata) of the request parts of a session. An id that stands twice has the same text twice."""
-        folder = self.directory / "sse_logs" / safe_name(sid)
-        for path in sorted(folder.glob("*.jsonl")):
-            for record in _since(path, 0):
-                if str(record.get("event", "")).startswith("request."):
-                    metadata = orjson.loads(record["metadata"])
-                    if metadata.get("id"):
-                        yield record, metadata
-
-    def raw_flow(self, flow_id: str) -> bytes | None:
-        """A flow's record exactly as it stands in the log."""
-        needle = b'"flow_id":"%s"' % flow_id.encode()
-        return next(
-            (
-                line
-                for line in whole_lines(self.directory / FLOWS)
-                if needle in line and (parse(line) or {}).get("flow_id") == flow_id
-            ),
-            None,
-        )
-
-    def payload(self, record: dict[str, Any]) -> str:
-        """A line record's payload whole, also when it stands in bodies/."""
-        metadata = orjson.loads(record["metadata"])
-        body = self.directory / "bodies" / safe_name(str(metadata.get("sha256")))
-        if "sha256" in metadata and body.exists():
-            return body.read_text("utf-8", "replace")
-        return str(record["line"]).removeprefix("data: ")
-
-    def value(self, record: dict[str, Any]) -> Any:
-        """The payload's JSON value, or its text where it is no JSON (`[DONE]`)."""
-        text = self.payload(record)
-        try:
-            return loads(text)
-        except ValueError:
-            return text
-
-
-def follow(path: Path, offset: int, stop: Callable[[], bool]) -> Iterator[bytes]:
-    """Lines as they are appended, whole ones only; waits for a file that is not there yet.
-
-    Ends when `stop` says so and all was read.
-    """
-    rest = b""
-    file: IO[bytes] | None = None
-    try:
-        while True:
-            last = stop()
-            if file is None and path.exists():
-                file = open(path, "rb")  # noqa: SIM115 (closed in the `finally`)
-                file.seek(offset)
-            data = file.read(READ) if file else b""
-            if b"\n" in data:
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
-            else:
-                rest += data
-            if not data:
-                if last:
-                    return
-                time.sleep(POLL)
-    finally:
-        if file:
-            file.close()

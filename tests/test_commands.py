@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from capture import catalogue, samples
 from capture.cli import cli
-from capture.store import LogReader, LogWriter
+from capture.reader import LogReader
+from capture.store import LogWriter
 from tests import golden
 
 type Capture = Callable[..., Result]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # from the ground up; a folder stands for all that is in it
-    ("capture.wire", "capture.events", "capture.records", "capture.processes"),
-    ("capture.providers", "capture.redact"),
-    ("capture.session", "capture.messages", "capture.parts", "capture.store", "capture.samples"),
-    ("capture.recorder", "capture.catalogue", "capture.proxy"),
+    ("capture.wire", "capture.events", "capture.records", "capture.processes", "capture.samples"),
+    ("capture.providers", "capture.redact", "capture.files"),
+    ("capture.session", "capture.messages", "capture.parts", "capture.presence", "capture.reader"),
+    ("capture.recorder", "capture.store", "capture.catalogue", "capture.proxy"),
     ("capture.upstream",),
     ("addon", "capture.commands", "capture.cli", "capture.__main__"),
 )

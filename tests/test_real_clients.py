@@ -20,7 +20,8 @@ import orjson
 import pytest
 
 from capture import catalogue, proxy
-from capture.store import LogReader, living
+from capture.presence import living
+from capture.reader import LogReader
 
 LAB = Path(os.environ.get("CLIENT_LAB") or "/nonexistent")
 NAMESPACE = ["ip", "netns", "exec", "agentlab"]

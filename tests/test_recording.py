@@ -23,10 +23,12 @@ from wsproto.frame_protocol import Opcode
 from addon import recording as module
 from addon import webview
 from addon.recording import Recording
-from capture import store
+from capture import files, store
+from capture.files import whole_lines
+from capture.reader import LogReader
 from capture.recorder import Closed, FlowRecorder, Opened, Stamp
 from capture.redact import Redactor
-from capture.store import LogReader, LogWriter, whole_lines
+from capture.store import LogWriter
 
 PATIENCE = 20.0  # seconds until a wait is given up
 BEGAN = Stamp(1_763_000_000.25, 100.0)
@@ -107,7 +109,7 @@ class Bench:
         return [name for name in found if not name.startswith("request.")]
 
     def errors(self) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in whole_lines(self.directory / store.ERRORS)]
+        return [orjson.loads(line) for line in whole_lines(self.directory / files.ERRORS)]
 
 
 def until(found: Callable[[], Any]) -> None:

@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from capture import samples, upstream
-from capture.store import LogReader, living
+from capture.presence import living
+from capture.reader import LogReader
 
 ROOT = Path(__file__).resolve().parent.parent
 CAPTURE = [sys.executable, "-m", "capture"]

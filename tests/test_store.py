@@ -19,9 +19,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from capture import proxy, store
+from capture import files, proxy, store
+from capture.files import Unusable, follow, parse, safe_name, whole_lines
+from capture.presence import living
+from capture.reader import LogReader
 from capture.records import Blob, EndRecord, Record
-from capture.store import Appender, LogReader, LogWriter, Unusable, follow, living, parse, safe_name, whole_lines
+from capture.store import Appender, LogWriter
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,7 +64,7 @@ def open_files(directory: Path) -> list[str]:
 
 
 def errors(directory: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in whole_lines(directory / store.ERRORS)]
+    return [orjson.loads(line) for line in whole_lines(directory / files.ERRORS)]
 
 
 # -- what is written is what is read -----------------------------------------------------------------------------------------
@@ -138,22 +141,22 @@ def test_a_flow_that_ended_keeps_no_file_open(tmp_path: Path) -> None:
 def test_a_log_cut_at_any_byte_loses_at_most_its_last_line_and_is_repaired(tmp_path: Path) -> None:
     records = [line_record(number, text="é" * number) for number in range(4)]
     write(tmp_path / "whole", *records)
-    content = (tmp_path / "whole" / store.LINES).read_bytes()
+    content = (tmp_path / "whole" / files.LINES).read_bytes()
     for end in range(len(content) + 1):
         directory = tmp_path / str(end)
         directory.mkdir()
-        (directory / store.LINES).write_bytes(content[:end])
-        assert list(whole_lines(directory / store.LINES)) == content[:end].split(b"\n")[:-1]
+        (directory / files.LINES).write_bytes(content[:end])
+        assert list(whole_lines(directory / files.LINES)) == content[:end].split(b"\n")[:-1]
         before = list(LogReader(directory).lines())
         kept = content[:end].count(b"\n")
         assert before == [record.fields for record in records[:kept]]
         write(directory, line_record(99))
         assert list(LogReader(directory).lines()) == [*before, line_record(99).fields]
-        assert all(parse(line) for line in whole_lines(directory / store.LINES))
+        assert all(parse(line) for line in whole_lines(directory / files.LINES))
         fragment = content[:end].rpartition(b"\n")[2]
         assert len(errors(directory)) == bool(fragment)
         if fragment:
-            [facts, moved] = (directory / (store.LINES + ".bad")).read_bytes().splitlines()
+            [facts, moved] = (directory / (files.LINES + ".bad")).read_bytes().splitlines()
             assert moved == fragment
             assert orjson.loads(facts)["offset"] == end - len(fragment)
 
@@ -166,7 +169,7 @@ def test_a_log_cut_at_any_byte_loses_at_most_its_last_line_and_is_repaired(tmp_p
 )
 def test_lines_that_are_no_records_are_passed_over(lines: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / store.LINES
+        path = Path(name) / files.LINES
         path.write_bytes(b"".join(line + b"\n" for line in lines) + b'{"half":')
         found = list(LogReader(Path(name)).lines())
         assert found == [orjson.loads(line) for line in lines if line.startswith(b"{") and line != b"{"]
@@ -184,11 +187,11 @@ def test_the_last_newline_is_found_however_long_the_torn_line_is(tmp_path: Path,
 
 def test_while_another_proxy_writes_nobody_cuts_its_tail_off(tmp_path: Path) -> None:
     first = LogWriter(tmp_path, {})
-    (tmp_path / store.LINES).write_bytes(b'{"half a line of the other"')
+    (tmp_path / files.LINES).write_bytes(b'{"half a line of the other"')
     second = LogWriter(tmp_path, {})
     second.write(line_record(0))
     second.flush()
-    assert (tmp_path / store.LINES).read_bytes().startswith(b'{"half a line of the other"\n')
+    assert (tmp_path / files.LINES).read_bytes().startswith(b'{"half a line of the other"\n')
     assert [line["data_count"] for line in LogReader(tmp_path).lines()] == [0]
     first.close()
     second.close()
@@ -230,14 +233,14 @@ def test_two_processes_that_write_large_lines_at_once_break_none(tmp_path: Path)
     for writer in writers:
         writer.communicate(timeout=60)
         assert writer.returncode == 0
-    assert [line[:40] for line in whole_lines(tmp_path / store.LINES) if not parse(line)] == []
-    records = [parse(line) for line in whole_lines(tmp_path / store.LINES)]
+    assert [line[:40] for line in whole_lines(tmp_path / files.LINES) if not parse(line)] == []
+    records = [parse(line) for line in whole_lines(tmp_path / files.LINES)]
     found = [record for record in records if record]
     for name in ("one", "two"):
         own = [record for record in found if record["flow_id"] == name]
         assert [record["data_count"] for record in own] == list(range(100))
         assert all(set(record["line"].removeprefix("data: ")) == set(name) for record in own)
-    assert (tmp_path / store.LINES).read_bytes().endswith(b"\n")
+    assert (tmp_path / files.LINES).read_bytes().endswith(b"\n")
 
 
 # -- proxies that were killed ------------------------------------------------------------------------------------------------
@@ -406,8 +409,8 @@ def test_files_are_0600_and_directories_0700_whatever_the_umask_and_whatever_was
     for path in (directory, directory / "sse_logs", directory / "bodies"):
         path.mkdir(exist_ok=True)
         path.chmod(0o777)
-    (directory / store.LINES).write_bytes(b'{"torn')
-    (directory / store.LINES).chmod(0o666)
+    (directory / files.LINES).write_bytes(b'{"torn')
+    (directory / files.LINES).chmod(0o666)
     umask(mask)
     write(directory, flow_record(), line_record(0), Blob("abc", b"large"), end_record())
     write(tmp_path / "a" / "b" / "c", line_record(0))
@@ -423,7 +426,7 @@ def unusable(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "sse_logs").write_text("a file where a directory should be")
     (tmp_path / "linked").mkdir()
-    (tmp_path / "linked" / store.LINES).symlink_to(file)
+    (tmp_path / "linked" / files.LINES).symlink_to(file)
     return {
         "a file": file,
         "inside a file": file / "log",
@@ -513,7 +516,7 @@ def test_a_failing_file_keeps_no_other_file_back(tmp_path: Path, monkeypatch: py
     writer, real = LogWriter(tmp_path, {}), Appender.flush
 
     def failing(file: Appender) -> None:
-        if file.path.name == store.FLOWS and file.lines:
+        if file.path.name == files.FLOWS and file.lines:
             raise OSError(errno.EIO, "broken")
         real(file)
 
@@ -591,7 +594,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_glued_and_nothing_lost_afterwa
     (small_disk / "ballast").unlink()
     writer.write(line_record(40))
     writer.close()
-    for path in (small_disk / "log" / store.LINES, small_disk / "log" / "sse_logs" / "session-1" / "flow-1.jsonl"):
+    for path in (small_disk / "log" / files.LINES, small_disk / "log" / "sse_logs" / "session-1" / "flow-1.jsonl"):
         records = [parse(line) for line in whole_lines(path)]
         assert [record["data_count"] for record in records if record] == list(range(41))
         assert records.count(None) <= failed
@@ -645,7 +648,7 @@ def test_followed_lines_are_the_whole_lines_however_they_were_written(steps: lis
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         script = Script(Path(name) / "file", list(steps))
         patch.setattr(time, "sleep", script.sleep)
-        patch.setattr(store, "READ", read)
+        patch.setattr(files, "READ", read)
         *whole, _ = b"".join(steps).split(b"\n")
         assert list(follow(script.path, 0, script.stop)) == whole
 
@@ -660,8 +663,8 @@ def test_following_begins_at_the_offset_it_is_given(tmp_path: Path) -> None:
 
 
 def test_the_directory_is_that_of_the_environment_or_the_one_in_the_home() -> None:
-    assert store.default_directory({"SSE_LOG_DIR": "/x/y"}) == Path("/x/y")
-    assert store.default_directory({"SSE_LOG_DIR": ""}) == Path.home() / "centralized-logs" / "all-mitm-sse"
+    assert files.default_directory({"SSE_LOG_DIR": "/x/y"}) == Path("/x/y")
+    assert files.default_directory({"SSE_LOG_DIR": ""}) == Path.home() / "centralized-logs" / "all-mitm-sse"
 
 
 # -- somebody else's directory -----------------------------------------------------------------------------------------------
@@ -676,7 +679,7 @@ def test_a_directory_that_is_used_for_other_things_is_refused_and_left_as_it_is(
     assert [path.name for path in tmp_path.iterdir()] == ["somebody's"]
 
 
-@pytest.mark.parametrize("mark", ["proxies", store.FLOWS, store.LINES, ""])
+@pytest.mark.parametrize("mark", ["proxies", files.FLOWS, files.LINES, ""])
 def test_a_log_that_others_can_look_into_and_an_empty_directory_are_closed_to_them(tmp_path: Path, mark: str) -> None:
     if mark:
         (tmp_path / mark).mkdir() if mark == "proxies" else (tmp_path / mark).touch()
@@ -720,7 +723,7 @@ def append(path: Path, data: bytes) -> None:
 def test_a_start_does_not_cut_off_the_line_that_another_proxy_is_just_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / store.LINES
+    path = tmp_path / files.LINES
     line = orjson.dumps(line_record(0).fields) + b"\n"
     path.write_bytes(line[:20])
     other = Meanwhile(path, fcntl.LOCK_EX, lambda: append(path, line[20:]))
@@ -733,7 +736,7 @@ def test_a_start_does_not_cut_off_the_line_that_another_proxy_is_just_writing(
 def test_a_line_is_not_glued_to_what_another_proxy_that_is_killed_leaves_just_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer, path = LogWriter(tmp_path, {}), tmp_path / store.LINES
+    writer, path = LogWriter(tmp_path, {}), tmp_path / files.LINES
     other = Meanwhile(path, fcntl.LOCK_SH, lambda: append(path, b'{"torn'))
     monkeypatch.setattr(fcntl, "flock", other.flock)
     writer.write(line_record(0))
@@ -754,13 +757,13 @@ def test_a_log_that_is_renamed_away_is_begun_anew_and_this_is_said(tmp_path: Pat
     writer = LogWriter(tmp_path, {}, now=lambda: clock[0])
     writer.write(line_record(0))
     writer.flush()
-    (tmp_path / store.LINES).rename(tmp_path / "sse_lines.1")
+    (tmp_path / files.LINES).rename(tmp_path / "sse_lines.1")
     later(clock)
     writer.write(line_record(1))
     writer.close()
     assert [parse(line) for line in whole_lines(tmp_path / "sse_lines.1")] == [line_record(0).fields]
     assert list(LogReader(tmp_path).lines()) == [line_record(1).fields]
-    assert stat.S_IMODE((tmp_path / store.LINES).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / files.LINES).stat().st_mode) == 0o600
     assert [error["what"] for error in errors(tmp_path)] == ["sse_lines.jsonl: deleted or renamed while written to"]
 
 
@@ -789,7 +792,7 @@ def test_the_orphans_of_a_log_that_was_begun_anew_are_found_from_its_beginning(t
     clock = [1000.0]
     write(tmp_path, *[line_record(number, text="x" * 1000) for number in range(9)])
     writer = LogWriter(tmp_path, {}, now=lambda: clock[0])
-    for name in (store.FLOWS, store.LINES):
+    for name in (files.FLOWS, files.LINES):
         (tmp_path / name).rename(tmp_path / (name + ".1"))
     later(clock)
     writer.write(flow_record("cut", proxy=writer.presence.id))

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from capture.files import default_directory
 from capture.proxy import command_name, default_confdir
-from capture.store import default_directory
 
 type Command[**P, R] = Callable[P, R]
 

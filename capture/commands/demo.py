@@ -16,8 +16,9 @@ import orjson
 from capture import providers, proxy, samples
 from capture.commands.base import paint, printable, table
 from capture.events import Event, Failed, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStarted, ToolResult
+from capture.files import ENDS, FLOWS, LINES, follow
 from capture.messages import is_context
-from capture.store import ENDS, FLOWS, LINES, LogReader, follow
+from capture.reader import LogReader
 
 SAMPLES = ("anthropic/thinking", "openai_responses/websocket", "openai_chat/tool_calls")
 STYLES = {"result": "value", "failed": "bad"}  # of what is not called like its style

@@ -16,8 +16,9 @@ import click
 import orjson
 import psutil
 
-from capture import proxy, store
+from capture import files, presence, proxy
 from capture.commands.base import confdir_option, directory_option, hint, json_option, paint, short
+from capture.reader import LogReader
 from capture.redact import FAST
 
 RECENT = 100  # flows that are looked at
@@ -97,15 +98,15 @@ def _log(directory: Path) -> Iterator[Finding]:
     try:
         status = directory.stat()
     except OSError as error:
-        yield Finding("fail", f"log directory {directory}: {error.strerror}", store.CHOOSE)
+        yield Finding("fail", f"log directory {directory}: {error.strerror}", files.CHOOSE)
         return
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or not os.access(directory, os.W_OK | os.X_OK):
-        yield Finding("fail", f"log directory {directory} is not a directory of yours to write to", store.CHOOSE)
+        yield Finding("fail", f"log directory {directory} is not a directory of yours to write to", files.CHOOSE)
         return
     if stat.S_IMODE(status.st_mode) & 0o077:
         yield Finding("warn", f"others can read the log directory {directory}", f"chmod 700 {directory}")
     free = shutil.disk_usage(directory).free
-    size = sum((directory / name).stat().st_size for name in store.FILES.values() if (directory / name).exists())
+    size = sum((directory / name).stat().st_size for name in files.FILES.values() if (directory / name).exists())
     yield Finding("ok", f"log directory {short(str(directory))}: {size / 1e6:,.1f} MB, {free / 1e9:,.1f} GB free")
     if free < LOW_DISK:
         yield Finding("warn", "the disk is nearly full", "make room: records are lost when it is full")
@@ -113,13 +114,13 @@ def _log(directory: Path) -> Iterator[Finding]:
         yield Finding(
             "warn", f"{bad.name} holds torn lines of a killed proxy", "nothing else was touched; delete it when you have looked"
         )
-    for line in deque(store.whole_lines(directory / store.ERRORS), maxlen=3):
-        record = store.parse(line) or {}
+    for line in deque(files.whole_lines(directory / files.ERRORS), maxlen=3):
+        record = files.parse(line) or {}
         yield Finding("warn", f"{record.get('t')} {record.get('where')}: {record.get('what')}", str(record.get("do")))
 
 
 def _proxies(directory: Path) -> Iterator[Finding]:
-    found = store.living(directory)
+    found = presence.living(directory)
     for facts in found:
         web = f", web on {facts['web_port']}" if facts.get("web_port") else ""
         use = " (of one `capture run`)" if facts.get("owner") else ""
@@ -188,7 +189,7 @@ def _by_value(variables: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _captures(directory: Path) -> Iterator[Finding]:
-    reader = store.LogReader(directory)
+    reader = LogReader(directory)
     flows = deque(reader.flows(), maxlen=RECENT)
     if not flows:
         yield Finding("ok", "nothing is recorded yet", hint("run -- claude", directory))
@@ -214,7 +215,7 @@ def _captures(directory: Path) -> Iterator[Finding]:
             f"{dropped:,} chunks were not recorded: the recorder could not keep up",
             "their flows say so in their end records",
         )
-    living = {facts.get("id") for facts in store.living(directory)}
+    living = {facts.get("id") for facts in presence.living(directory)}
     orphans = [flow for flow in flows if flow["flow_id"] not in ends and flow.get("proxy") not in living]
     if orphans:
         yield Finding("warn", f"{len(orphans)} flows have no end: their proxy was killed", "the next start of a proxy ends them")

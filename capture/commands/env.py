@@ -8,7 +8,7 @@ import orjson
 
 from capture import proxy
 from capture.commands.base import directory_option, json_option
-from capture.store import Unusable
+from capture.files import Unusable
 
 
 @click.command(short_help="Print the export lines for a shell.")

@@ -17,7 +17,8 @@ import psutil
 
 from capture import catalogue, proxy
 from capture.commands.base import confdir_option, directory_option, hint, paint, say, short
-from capture.store import ENDS, FLOWS, LogReader, parse, prepare, whole_lines
+from capture.files import ENDS, FLOWS, parse, prepare, whole_lines
+from capture.reader import LogReader
 
 NOT_FOUND = 127  # what a shell says of a command that is not there
 NOT_EXECUTABLE = 126

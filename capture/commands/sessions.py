@@ -10,7 +10,7 @@ import orjson
 
 from capture import catalogue
 from capture.commands.base import directory_option, hint, json_option, say, short, table
-from capture.store import LogReader
+from capture.reader import LogReader
 
 
 @click.command(short_help="List what is recorded.")

@@ -10,7 +10,7 @@ import click
 from capture import catalogue
 from capture.commands.base import directory_option, paint, printable, say
 from capture.messages import Message
-from capture.store import LogReader
+from capture.reader import LogReader
 
 LONG = 2000  # characters of a tool result or a system prompt that are shown; `--full` shows all
 

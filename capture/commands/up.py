@@ -8,7 +8,7 @@ import click
 
 from capture import proxy
 from capture.commands.base import confdir_option, directory_option, say
-from capture.store import prepare
+from capture.files import prepare
 
 
 @click.command(short_help="Run the proxy; print what to paste for an agent.")

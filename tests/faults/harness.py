@@ -32,7 +32,8 @@ import h11
 import orjson
 
 from capture import proxy as proxies
-from capture.store import ENDS, ERRORS, FLOWS, LINES, living, safe_name
+from capture.files import ENDS, ERRORS, FLOWS, LINES, safe_name
+from capture.presence import living
 
 PATIENCE = 20.0  # seconds until a wait is given up: none of them is a second long when nothing is wrong
 CASES = itertools.count()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from capture.store import LogReader
+from capture.reader import LogReader
 from tests.faults.harness import STOP, Client, Origin, Proxy, chunked, event, until
 from tests.test_store import errors
 

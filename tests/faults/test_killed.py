@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from capture.store import LINES
+from capture.files import LINES
 from tests.faults.harness import (
     CHUNKED,
     Client,
