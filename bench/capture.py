@@ -11,10 +11,12 @@ import asyncio
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,15 +35,17 @@ from mitmproxy.test import taddons  # noqa: E402
 
 from addon.recording import Recording  # noqa: E402
 from addon.sse_logger import SseLogger  # noqa: E402
-from capture.proxy import ADDON, SAFE_OPTIONS  # noqa: E402
+from capture.proxy import SAFE_OPTIONS  # noqa: E402
+from capture.reader import LogReader  # noqa: E402
 from capture.recorder import INLINE_LIMIT, Closed, Opened, Stamp  # noqa: E402
 from capture.redact import Redactor  # noqa: E402
-from capture.store import LogReader, LogWriter  # noqa: E402
+from capture.store import LogWriter  # noqa: E402
 
-NOOP = ROOT / "bench" / "noop.py"
+SCRIPTS = ("bench/noop.py", "addon/sse_logger.py")
 FLAT_OUT = 400  # events of each stream in a flat out round: about a second
 IDLE = 0.2  # seconds: a proxy that used under 1 % of them has nothing more to do for a round
 START_TIMEOUT = 30.0  # seconds for a proxy to listen
+PATIENCE = 60.0  # seconds over what a step should take
 TAP_CALLS = 4000
 TAP_RATE = 2500  # calls a second: 50 streams of 50 events
 GOAL_CPU, GOAL_CALL = 15.0, 5.0  # percent, microseconds
@@ -79,6 +83,10 @@ class Side:
     ended: int = 0  # and after the last round
 
 
+class Failed(Exception):
+    """The measurement could not be made."""
+
+
 class Worker:
     """A process that takes orders and answers in JSON lines."""
 
@@ -92,10 +100,14 @@ class Worker:
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._process.stdin.flush()
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, within: float = PATIENCE) -> dict[str, Any]:
         assert self._process.stdout
-        if not (line := self._process.stdout.readline()):
-            raise RuntimeError("the load process ended")
+        alarm = threading.Timer(within, self._process.kill)
+        alarm.start()
+        line = self._process.stdout.readline()
+        alarm.cancel()
+        if not line:
+            raise Failed(f"the streams did not get through within {within:.0f} s")
         facts: dict[str, Any] = json.loads(line)
         return facts
 
@@ -135,7 +147,7 @@ def proxy(script: Path, folder: Path) -> Iterator[Side]:
         deadline = time.monotonic() + START_TIMEOUT
         while not listening(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{script.name} did not start: {said.read_text()}")
+                raise Failed(f"{script.name} did not start: {said.read_text()}")
             time.sleep(0.05)
         yield Side(port, psutil.Process(process.pid), log)
     finally:
@@ -152,8 +164,10 @@ def processor_seconds(process: psutil.Process) -> float:
 
 def settle(process: psutil.Process) -> None:
     """Waits until a process has nothing to do."""
-    used = -1.0
+    used, deadline = -1.0, time.monotonic() + PATIENCE
     while (now := processor_seconds(process)) - used > IDLE / 100:
+        if time.monotonic() > deadline:
+            raise Failed("a proxy does not come to rest")
         used = now
         time.sleep(IDLE)
 
@@ -202,6 +216,9 @@ class Bench:
         self._folder = folder
         self._streams = streams
         self._seconds = seconds
+        self._code = folder / "code"  # a copy: mitmproxy reloads a script that somebody edits
+        for part in ("addon", "bench", "capture"):
+            shutil.copytree(ROOT / part, self._code / part)
         self._origin = Worker("origin", str(certificate(folder)))
         self._client = Worker("client")
         self._ports = self._origin.answer()
@@ -214,7 +231,8 @@ class Bench:
     def pair(self, scenarios: list[Scenario], turn: int) -> tuple[list[tuple[Round, Round]], int, Side, Side]:
         """All scenarios once on two fresh proxies: (no-op, addon) of each, lines lost, the two sides."""
         with ExitStack() as stack:
-            noop, addon = (stack.enter_context(proxy(script, self._folder)) for script in (NOOP, ADDON))
+            scripts = (self._code / script for script in SCRIPTS)
+            noop, addon = (stack.enter_context(proxy(script, self._folder)) for script in scripts)
             sent: dict[str, list[Any]] = {}
             for side in (noop, addon):
                 for tls in (False, True):
@@ -244,7 +262,7 @@ class Bench:
         settle(side.process)
         before, started = processor_seconds(side.process), time.monotonic()
         self._origin.order(order="go", events=events, rate=scenario.rate)
-        self._client.answer()
+        self._client.answer(PATIENCE + (events / scenario.rate if scenario.rate else 0))
         seconds = time.monotonic() - started
         settle(side.process)
         used = processor_seconds(side.process) - before
@@ -253,7 +271,7 @@ class Bench:
         sent.update(heard["sessions"])
         latencies = sorted(heard["latencies"])
         if len(latencies) != events * self._streams:
-            raise RuntimeError(f"the client got {len(latencies)} of {events * self._streams} events")
+            raise Failed(f"the client got {len(latencies)} of {events * self._streams} events")
         return Round(
             cpu=used / len(latencies) * 1e6,
             seconds=seconds,
@@ -268,7 +286,7 @@ def lost(log: Path, sent: dict[str, list[Any]]) -> int:
     payloads: dict[str, list[bytes]] = {sid: [] for sid in sent}
     for record in LogReader(log).lines():
         if not record["event"].startswith("request."):
-            payloads[record["sid"]].append(record["line"].removeprefix("data: ").encode())
+            payloads.setdefault(record["sid"], []).append(record["line"].removeprefix("data: ").encode())
     missing = 0
     for sid, (lines, digest) in sent.items():
         got = payloads[sid]
@@ -298,7 +316,7 @@ async def tap_calls(folder: Path) -> list[float]:
         recording.closed("tap", Closed.CLEANLY, stamp)
         recording.stop(Stamp(time.time(), time.monotonic()))
     if sum(record["flow_id"] == "tap" for record in LogReader(folder / "log-tap").lines()) < TAP_CALLS:
-        raise RuntimeError("the tap did not record what it was given")
+        raise Failed("the tap did not record what it was given")
     return sorted(calls)
 
 
@@ -401,7 +419,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.pairs = 2.0, 2
-    report = measure(options)
+    if min(options.seconds, options.pairs, options.streams, options.rate) <= 0:
+        parser.error("--seconds, --pairs, --streams and --rate must be more than 0")
+    try:
+        report = measure(options)
+    except Failed as problem:
+        sys.exit(f"bench: {problem}")
     if options.json:
         print(json.dumps(report))
     else:
