@@ -22,7 +22,6 @@ from capture.files import Unusable, private_directory
 from capture.presence import living
 
 ROOT = Path(__file__).resolve().parent.parent
-ADDON = ROOT / "addon" / "sse_logger.py"
 HOST = "127.0.0.1"
 PORT, WEB_PORT = 9110, 9115
 CA_FILE = "mitmproxy-ca-cert.pem"
@@ -102,14 +101,31 @@ def free_port(wanted: int) -> int:
     raise Unusable(f"no free port from {wanted} on: name another with --port")
 
 
-def arguments(directory: Path, port: int, web_port: int | None, confdir: Path, extra: tuple[str, ...] = ()) -> list[str]:
-    """The command line of mitmweb (or, without a web port, of mitmdump) with the addon and safe settings."""
+def arguments(
+    directory: Path,
+    port: int,
+    web_port: int | None,
+    confdir: Path,
+    extra: tuple[str, ...] = (),
+    addons: tuple[str, ...] = ("addon.sse_logger",),
+) -> list[str]:
+    """The command line of mitmweb (or, without a web port, of mitmdump) with our addons and safe settings."""
     options = dict(SAFE_OPTIONS, listen_port=str(port), confdir=str(confdir), sse_log_dir=str(directory))
     options["ssl_verify_upstream_trusted_ca"] = str(roots())
     if web_port is not None:
         options |= {"web_host": HOST, "web_port": str(web_port), "web_open_browser": "false"}
     settings = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
-    return [*settings, "-s", str(ADDON), *extra]
+    scripts = [word for addon in addons for word in ("-s", str(_script(addon)))]
+    return [*settings, *scripts, *extra]
+
+
+def _script(addon: str) -> Path:
+    """A script that loads one of our addons and never changes.
+
+    mitmproxy loads a script again when its file changes: an update of this checkout would cut the recording of open flows.
+    """
+    content = f"import sys\n\nsys.path.insert(0, {str(ROOT)!r})\n\nfrom {addon} import addons as addons\n"
+    return _kept(addon, ".py", content.encode())
 
 
 def prepare_confdir(confdir: Path) -> Path:
@@ -202,17 +218,17 @@ def bundle(ca: Path) -> Path:
         ours = ca.read_bytes()
     except OSError:
         raise Unusable(f"the proxy's CA certificate is missing ({ca}): start the proxy once with `capture up`") from None
-    return _certificates("ca-bundle", system_roots() + b"\n# sse-capture's proxy\n" + ours)
+    return _kept("ca-bundle", ".pem", system_roots() + b"\n# sse-capture's proxy\n" + ours)
 
 
 def roots() -> Path:
     """A file with the machine's roots, for the proxy: what an agent trusts without us it trusts through us. Raises Unusable."""
-    return _certificates("roots", system_roots())
+    return _kept("roots", ".pem", system_roots())
 
 
-def _certificates(name: str, content: bytes) -> Path:
-    """A file of ours with this content; it never changes, a running agent's children may read it much later."""
-    path = state_directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.pem"
+def _kept(name: str, suffix: str, content: bytes) -> Path:
+    """A file of ours with this content; it never changes, a running agent or proxy may read it much later."""
+    path = state_directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
     if not path.exists():
         draft = path.with_name(f".{path.name}-{os.getpid()}")
         _write_private(draft, content)

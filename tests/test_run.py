@@ -1,6 +1,7 @@
 """`capture run`, `capture up`, `scripts/launch.sh`: real processes, as a user starts them, each with an empty HOME."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from capture import samples, upstream
+from capture import proxy, samples, upstream
 from capture.presence import living
 from capture.reader import LogReader
 
@@ -319,6 +320,21 @@ def test_the_salt_is_made_once_and_a_damaged_one_is_refused(home: Home, tmp_path
     result = run(home, "run", "--", "true")
     assert result.returncode == 2
     assert "salt is damaged" in result.stderr.decode()
+
+
+def test_an_update_of_the_checkout_does_not_reload_the_addon_of_a_running_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mitmproxy loads a script again when its file changes: what it is given is a file that never does."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    words = proxy.arguments(tmp_path, 0, None, tmp_path, addons=("addon.sse_logger", "addon.greeting"))
+    scripts = [Path(script) for word, script in itertools.pairwise(words) if word == "-s"]
+    assert [script.read_text().splitlines()[-1] for script in scripts] == [
+        "from addon.sse_logger import addons as addons",
+        "from addon.greeting import addons as addons",
+    ]
+    assert not any(script.is_relative_to(ROOT) for script in scripts)
+    assert words == proxy.arguments(tmp_path, 0, None, tmp_path, addons=("addon.sse_logger", "addon.greeting"))
 
 
 def test_the_demo_ends_by_itself_and_all_is_complete(home: Home) -> None:

@@ -10,6 +10,8 @@ from capture import proxy
 from capture.commands.base import confdir_option, directory_option, say
 from capture.files import prepare
 
+ADDONS = ("addon.sse_logger", "addon.greeting")
+
 
 @click.command(short_help="Run the proxy; print what to paste for an agent.")
 @directory_option
@@ -36,8 +38,7 @@ def up(directory: Path, port: int, web_port: int, no_web: bool, confdir: Path, o
 
     with proxy.starting(confdir):
         CertStore.from_store(confdir, CONF_BASENAME, KEY_SIZE)
-    greeting = str(proxy.ADDON.with_name("greeting.py"))
-    words = proxy.arguments(directory, port, web, confdir, ("-s", greeting, "--set", "termlog_verbosity=warn", *options))
+    words = proxy.arguments(directory, port, web, confdir, ("--set", "termlog_verbosity=warn", *options), ADDONS)
     if web is None:
         words += ["--set", "flow_detail=0"]
     _check(list(options), web is not None)
