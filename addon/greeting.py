@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # mitmproxy put
 
 from mitmproxy import ctx
 
-from capture.files import FLOWS, default_directory, whole_lines
+from capture.files import FLOWS, default_directory, size_of, whole_lines
 from capture.proxy import Proxy, agent_environment, bundle, command_name
 
 
@@ -22,7 +22,7 @@ class Greeting:
     def running(self) -> None:
         directory = Path(ctx.options.sse_log_dir) if ctx.options.sse_log_dir else default_directory(dict(os.environ))
         self._flows = directory / FLOWS
-        self._offset = self._flows.stat().st_size if self._flows.exists() else 0
+        self._offset = size_of(self._flows)
         confdir = Path(ctx.options.confdir).expanduser()
         server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
         addresses = server.listen_addrs()  # none in local mode

@@ -51,12 +51,11 @@ class WebView:
     def ended(self, flow: http.HTTPFlow) -> None:
         """Shows the body of a flow that was streamed, also when it was cut (mitmproxy shows none), and makes room."""
         body = self._bodies.pop(flow.id, None)
-        messages = self._sizes.pop(flow.id, 0) if flow.websocket else 0
-        self._sizes.pop(flow.id, None)
+        size = self._sizes.pop(flow.id, 0)
         if body and flow.response and flow.response.raw_content is None:
             flow.response.raw_content = b"".join(body)
         if self.view is not None:
-            self._keep(flow.id, messages + _bodies_of(flow))
+            self._keep(flow.id, _bodies_of(flow) + (size if flow.websocket else 0))
             self._evict()
 
     def comment(self, flow_id: str, text: str) -> None:

@@ -8,6 +8,7 @@ import orjson
 
 from capture import parts, providers
 from capture.events import Event, TextDelta
+from capture.files import parse
 from capture.messages import Assembler, Message, assemble, is_context
 from capture.reader import LogReader
 
@@ -62,10 +63,7 @@ def model_of(reader: LogReader, flow: dict[str, Any]) -> str | None:
     """The model a flow's request asks for: in the body, in the path (Gemini), or in a socket's first request."""
     request = flow.get("request")
     if isinstance(request, str):
-        try:
-            request = orjson.loads(request)
-        except orjson.JSONDecodeError:
-            request = None
+        request = parse(request.encode())
     if isinstance(request, dict) and isinstance(request.get("model"), str):
         return str(request["model"])
     _, _, rest = str(flow.get("url", "")).partition("/models/")

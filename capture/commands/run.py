@@ -17,7 +17,7 @@ import psutil
 
 from capture import catalogue, proxy
 from capture.commands.base import confdir_option, directory_option, hint, paint, say, short
-from capture.files import ENDS, FLOWS, parse, prepare, whole_lines
+from capture.files import ENDS, FLOWS, prepare, records_since, size_of
 from capture.reader import LogReader
 
 NOT_FOUND = 127  # what a shell says of a command that is not there
@@ -42,7 +42,7 @@ def run(directory: Path, port: int, confdir: Path, command: tuple[str, ...]) -> 
     """
     program = _program(command[0])
     prepare(directory)
-    size, ends_size = _size(directory / FLOWS), _size(directory / ENDS)
+    before = Before(size_of(directory / FLOWS), size_of(directory / ENDS))
     with _proxy(directory, confdir, port) as found:
         inherited = {name: os.environ[name] for name in proxy.PROXY_VARIABLES if name in os.environ}
         if any(value.rstrip("/") != found.url for value in inherited.values()):
@@ -54,10 +54,17 @@ def run(directory: Path, port: int, confdir: Path, command: tuple[str, ...]) -> 
         if not proxy.lives(found, directory):
             say(paint("the proxy ended before the command did: what was said after that is not recorded", "bad", sys.stderr))
         elif found.owner is None:
-            _settle(directory, size, ends_size, ours)
+            _settle(directory, before, ours)
     if family:
-        _tell(directory, size, ours, command[0])
+        _tell(directory, before, ours, command[0])
     sys.exit(status)
+
+
+class Before(NamedTuple):
+    """Sizes of the central files when the run began: what is in them is not of this run, and is not read."""
+
+    flows: int
+    ends: int
 
 
 class Ours(NamedTuple):
@@ -129,31 +136,36 @@ def _children(pid: int) -> set[int]:
         return set()
 
 
-def _recorded(directory: Path, size: int, ours: Ours) -> list[dict[str, Any]]:
-    """The flows of this run: `size` is that of the flow file before it."""
-    return [flow for line in whole_lines(directory / FLOWS, size) if (flow := parse(line)) and ours.has(flow)]
+def _recorded(directory: Path, before: Before, ours: Ours) -> list[dict[str, Any]]:
+    """The flows of this run."""
+    return [flow for flow in records_since(directory / FLOWS, before.flows) if ours.has(flow)]
 
 
-def _settle(directory: Path, size: int, ends_size: int, ours: Ours) -> None:
+def _outcomes(directory: Path, before: Before) -> dict[str, str]:
+    """How each flow ended that did since the run began, by its id."""
+    return {end["flow_id"]: end["outcome"] for end in records_since(directory / ENDS, before.ends)}
+
+
+def _settle(directory: Path, before: Before, ours: Ours) -> None:
     """Waits until each flow of the command has its end on record: the proxy goes on, so nothing else tells."""
     begun = time.monotonic()
     while time.monotonic() < begun + SETTLE:
-        open_flows = {flow["flow_id"] for flow in _recorded(directory, size, ours)}
+        open_flows = {flow["flow_id"] for flow in _recorded(directory, before, ours)}
         if open_flows:
-            open_flows -= {end["flow_id"] for line in whole_lines(directory / ENDS, ends_size) if (end := parse(line))}
+            open_flows -= _outcomes(directory, before).keys()
         if not open_flows and time.monotonic() > begun + AT_LEAST:
             return
         time.sleep(0.05)
 
 
-def _tell(directory: Path, size: int, ours: Ours, name: str) -> None:
-    flows = _recorded(directory, size, ours)
+def _tell(directory: Path, before: Before, ours: Ours, name: str) -> None:
+    flows = _recorded(directory, before, ours)
     if not flows:
         nothing = paint("NOTHING WAS CAPTURED", "bad", sys.stderr)
         say(f"{nothing}: {name} made no call to a model through the proxy: {hint('doctor', directory)}")
         return
     reader = LogReader(directory)
-    ends = {end["flow_id"]: end["outcome"] for end in reader.ends()}
+    ends = _outcomes(directory, before)
     outcomes = Counter(ends.get(flow["flow_id"], "open") for flow in flows)
     said = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
     sids = list(dict.fromkeys(flow["sid"] for flow in flows))
@@ -167,7 +179,3 @@ def _tell(directory: Path, size: int, ours: Ours, name: str) -> None:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
