@@ -21,7 +21,7 @@ from typing import Any
 from capture import processes
 from capture.files import Unusable
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
-from capture.records import Entry, Record
+from capture.jsonl import Entry, Record
 from capture.redact import Redactor
 from capture.store import MAX_WAITING, LogWriter
 

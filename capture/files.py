@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import orjson
 
-from capture.records import Kind
+from capture.jsonl import Kind
 
 FLOWS, LINES, ENDS = "sse_flows.jsonl", "sse_lines.jsonl", "sse_flow_ends.jsonl"
 FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}

@@ -2,33 +2,91 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Any, assert_never
 
 from capture.events import (
+    Cited,
     Event,
     Failed,
+    IdGiven,
+    ImageSeen,
     MessageStarted,
+    PromptGiven,
+    RateLimited,
     ReasoningDelta,
+    ReasoningWhole,
+    Sealed,
     Stopped,
     TextDelta,
+    TextWhole,
     ToolArgumentsDelta,
     ToolCallEnded,
     ToolCallStarted,
     ToolResult,
     Unknown,
     UsageReported,
+    WentIdle,
 )
 
-CONTEXT = ("<system-reminder>", "<environment_context>", "<session_context>", "<permissions instructions>", "<user_instructions>")
+CONTEXT = (  # how texts begin that a client puts in a user's mouth (claude-code, codex, gemini-cli, kimi-code)
+    "<system-reminder>",
+    "<environment_context>",
+    "<session_context>",
+    "<permissions instructions>",
+    "<user_instructions>",
+    "<INSTRUCTIONS>",
+    "# AGENTS.md instructions",
+    "<turn_aborted>",
+    "[Request interrupted by user",
+    "<local-command-caveat>",
+    "<local-command-stdout>",
+    "<command-name>",
+    "<command-message>",
+)
+
+
+class Pieces:
+    """Texts that arrive in pieces, by block, in the order in which the blocks began. A whole replaces its pieces."""
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[int, str], list[str]] = {}  # (retelling, key) → pieces
+
+    def add(self, text: str, key: str = "", again: int = 0) -> None:
+        self._blocks.setdefault((again, key), []).append(text)
+
+    def whole(self, text: str, key: str = "", again: int = 0) -> None:
+        self._blocks[again, key] = [text]
+
+    def __bool__(self) -> bool:
+        return bool(self._blocks)
+
+    @property
+    def again(self) -> int:
+        """Which telling `text` gives: 0 is first-hand."""
+        return min((again for again, _ in self._blocks), default=0)
+
+    @property
+    def text(self) -> str:
+        told = self.again
+        return "".join("".join(pieces) for (again, _), pieces in self._blocks.items() if again == told)
 
 
 @dataclass(slots=True)
 class ToolCall:
-    """A call as the model made it. `arguments`: the text so far, JSON for most tools."""
+    """A call as the model made it."""
 
     call_id: str
     name: str
-    arguments: str = ""
+    server: bool = False  # run by the provider
+    pieces: list[str] = field(default_factory=list)  # of the arguments
+    ended: bool = False
+
+    @property
+    def arguments(self) -> str:
+        """The text so far: JSON for most tools."""
+        return "".join(self.pieces)
 
 
 @dataclass(slots=True)
@@ -36,18 +94,35 @@ class Message:
     """One utterance: a prompt, an answer with its reasoning and tool calls, or the results of tools."""
 
     role: str
-    text: str = ""
-    reasoning: str = ""
     model: str | None = None
+    message_id: str | None = None
+    texts: Pieces = field(default_factory=Pieces)
+    reasonings: Pieces = field(default_factory=Pieces)
+    sealed: list[Sealed] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
+    citations: list[Any] = field(default_factory=list)
+    images: list[ImageSeen] = field(default_factory=list)
+    limits: list[Any] = field(default_factory=list)
+    ids: list[IdGiven] = field(default_factory=list)
+    unknown: list[Unknown] = field(default_factory=list)
     usage: UsageReported | None = None
     stopped: str | None = None
     failed: str | None = None
 
     @property
+    def text(self) -> str:
+        return self.texts.text
+
+    @property
+    def reasoning(self) -> str:
+        return self.reasonings.text
+
+    @property
     def empty(self) -> bool:
-        return not (self.text or self.reasoning or self.calls or self.results or self.failed)
+        return not (
+            self.texts or self.reasonings or self.sealed or self.calls or self.results or self.images or self.failed or self.unknown
+        )
 
 
 class Assembler:
@@ -59,36 +134,57 @@ class Assembler:
 
     def feed(self, event: Event) -> Iterator[Message]:
         """The messages that `event` closed."""
+        message = self.message
         match event:
-            case MessageStarted(model=model):
-                if not self.message.empty and self.message.stopped:
-                    yield self._next("assistant")
-                self.message.model = model or self.message.model
-            case TextDelta(text, role):
-                if role != self.message.role:
+            case TextDelta(text, role, key, again):
+                if role != message.role:
                     yield from self.close(role)
-                self.message.text += text
-            case ReasoningDelta(text):
-                self.message.reasoning += text
-            case ToolCallStarted(key, call_id, name):
-                self._calls[key] = ToolCall(call_id, name)
-                self.message.calls.append(self._calls[key])
+                self.message.texts.add(text, key, again)
+            case ReasoningDelta(text, key, _, again):
+                message.reasonings.add(text, key, again)
             case ToolArgumentsDelta(key, text):
                 if call := self._calls.get(key):
-                    call.arguments += text
+                    call.pieces.append(text)
+            case MessageStarted(message_id, model):
+                if message.stopped and not message.empty:
+                    yield self._next("assistant")
+                self.message.model = model or self.message.model
+                self.message.message_id = message_id or self.message.message_id
+            case TextWhole(text, key, again):
+                message.texts.whole(text, key, again)
+            case ReasoningWhole(text, key, _, again):
+                message.reasonings.whole(text, key, again)
+            case ToolCallStarted(key, call_id, name, server):
+                if key not in self._calls or self._calls[key].call_id != call_id:
+                    self._calls[key] = ToolCall(call_id, name, server)
+                    message.calls.append(self._calls[key])
             case ToolCallEnded(key, arguments):
-                if arguments is not None and (call := self._calls.get(key)):
-                    call.arguments = arguments
+                if call := self._calls.get(key):
+                    call.ended = True
+                    if arguments is not None:
+                        call.pieces = [arguments]
             case ToolResult():
-                self.message.results.append(event)
+                message.results.append(event)
             case UsageReported():
-                self.message.usage = _newer(self.message.usage, event)
+                message.usage = message.usage.newer(event) if message.usage else event
             case Stopped(reason):
-                self.message.stopped = reason
+                message.stopped = reason
             case Failed(kind, text):
-                self.message.failed = f"{kind}: {text}"
+                message.failed = f"{kind}: {text}"
+            case Sealed():
+                message.sealed.append(event)
+            case Cited(payload):
+                message.citations.append(payload)
+            case ImageSeen():
+                message.images.append(event)
+            case RateLimited(payload):
+                message.limits.append(payload)
+            case IdGiven():
+                message.ids.append(event)
             case Unknown():
-                pass
+                message.unknown.append(event)
+            case PromptGiven() | WentIdle():
+                pass  # about a turn, not a message
             case _:
                 assert_never(event)
 
@@ -115,15 +211,3 @@ def assemble(events: Iterable[Event], role: str = "assistant") -> Iterator[Messa
 def is_context(text: str) -> bool:
     """Whether a user text is what the client put there about itself, not what a human wrote."""
     return text.lstrip().startswith(CONTEXT)
-
-
-def _newer(old: UsageReported | None, new: UsageReported) -> UsageReported:
-    """The last report wins, number by number."""
-    if old is None:
-        return new
-    return UsageReported(
-        input=new.input if new.input is not None else old.input,
-        output=new.output if new.output is not None else old.output,
-        cached=new.cached if new.cached is not None else old.cached,
-        reasoning=new.reasoning if new.reasoning is not None else old.reasoning,
-    )

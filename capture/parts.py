@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from capture.records import HASH_DIGITS
+from capture.jsonl import HASH_DIGITS
 
 WHOLE = {  # body fields that are one part each
     "system": "request.system",

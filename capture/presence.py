@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from capture.files import ENDS, FILES, FLOWS, inside, moved_away, open_private, records_since, size_of
-from capture.records import Kind, dumps
+from capture.jsonl import Kind, dumps
 
 
 class Presence:

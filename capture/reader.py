@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from capture.files import ENDS, FLOWS, LINES, parse, records_since, safe_name, whole_lines
-from capture.records import loads
+from capture.jsonl import loads
 
 
 class LogReader:

@@ -22,7 +22,8 @@ from capture import parts as parts_of
 from capture import providers, session, wire
 from capture.processes import Process
 from capture.providers import End, Provider
-from capture.records import VERSION, Blob, Client, Entry, Outcome, Record, loads, local_time, printable
+from capture.jsonl import VERSION, Blob, Entry, Outcome, Record, loads, local_time, printable
+from capture.records import Client
 from capture.redact import Redactor
 
 INLINE_LIMIT = (

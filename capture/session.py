@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from capture.records import Client, printable
+from capture.jsonl import printable
+from capture.records import Client
 
 HEADERS = (  # rule 1, in this order; `_` and `-` are the same, case is not seen
     "conversation-id",

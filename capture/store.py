@@ -38,7 +38,7 @@ from capture.files import (
     size_of,
 )
 from capture.presence import Presence
-from capture.records import VERSION, Blob, Entry, Record, dumps, local_time
+from capture.jsonl import VERSION, Blob, Entry, Record, dumps, local_time
 
 MAX_OPEN = 128  # flow files kept open; the least recently written is closed first
 MAX_WAITING = (

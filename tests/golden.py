@@ -11,7 +11,7 @@ from unittest.mock import patch
 from capture import samples
 from capture.processes import Process
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
-from capture.records import Entry, Record, dumps
+from capture.jsonl import Entry, Record, dumps
 from capture.redact import Redactor
 from capture.samples import Said, Sample
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # from the ground up; a folder stands for all that is in it
-    ("capture.wire", "capture.events", "capture.records", "capture.processes", "capture.samples"),
+    ("capture.jsonl", "capture.events"),
+    ("capture.wire", "capture.records", "capture.processes", "capture.samples"),
     ("capture.providers", "capture.redact", "capture.files"),
     ("capture.session", "capture.messages", "capture.parts", "capture.presence", "capture.reader"),
     ("capture.recorder", "capture.store", "capture.catalogue", "capture.proxy"),

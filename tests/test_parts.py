@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from capture.parts import Request, join, member, references, split
-from capture.records import dumps
+from capture.jsonl import dumps
 
 
 def rebuilt(request: Request, template: str | None = None) -> str:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from capture import parts, recorder, redact
 from capture.processes import Process
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
-from capture.records import Blob, EndRecord, Entry, FlowRecord, LineRecord, Metadata, Record, dumps
+from capture.jsonl import Blob, Entry, Record, dumps
+from capture.records import EndRecord, FlowRecord, LineRecord, Metadata
 from capture.redact import Redactor
 from tests.cuts import cut, every_way, positions
 

@@ -23,7 +23,8 @@ from capture import files, proxy, store
 from capture.files import Unusable, follow, parse, safe_name, whole_lines
 from capture.presence import living
 from capture.reader import LogReader
-from capture.records import Blob, EndRecord, Record
+from capture.jsonl import Blob, Record
+from capture.records import EndRecord
 from capture.store import Appender, LogWriter
 
 ROOT = Path(__file__).parent.parent

@@ -111,9 +111,10 @@ def _block(key: str, block: Json, role: str) -> Iterator[Event]:
 def _usage(usage: Json) -> Iterator[Event]:
     if isinstance(usage, dict):
         yield UsageReported(
-            input=number(usage.get("input_tokens")),
+            fresh=number(usage.get("input_tokens")),
             output=number(usage.get("output_tokens")),
             cached=number(usage.get("cache_read_input_tokens")),
+            written=number(usage.get("cache_creation_input_tokens")),
         )
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntFlag
 from typing import Any
 
 from capture.events import Event
@@ -22,6 +22,33 @@ class End(Enum):
     FAILED = "failed"  # the provider's last word is an error
 
 
+class Holds(IntFlag):
+    """What a line of the log may hold: a byte. A reader that asks for some of it may skip lines that hold none of it."""
+
+    REQUEST = 1  # a request part, a client's WebSocket request, a prompt the client tells of
+    TEXT = 2  # text of an answer, or a piece of it
+    REASONING = 4
+    ARGUMENTS = 8  # a piece of a tool call's arguments
+    CALL = 16  # a tool call's beginning, its end, its whole arguments, its result
+    USAGE = 32  # tokens, and the model that took them
+    BOUND = 64  # an answer begins or ends, an agent goes idle, something failed
+    OTHER = 128  # anything else
+    ALL = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a line is known by its raw text, before it is parsed: by the `event` it begins with, and by a text in its payload.
+
+    The first shape that fits says what the line holds. A line that fits none may hold anything (`Holds.ALL`): it is always read.
+    A shape may claim too much, never too little.
+    """
+
+    event: str  # the whole name; with a `*` at its end, how it begins
+    holds: Holds
+    within: str = ""  # stands in the payload, written as in the payload: `"type":"text_delta"`
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One vocabulary. All fields are pure functions or constants; none raises on odd input, which is `Unknown`, or nothing."""
@@ -36,6 +63,7 @@ class Provider:
     decode_part: Callable[[str, Json], Iterator[Event]]  # (event name `request.…`, part): the events of a request part
     last_word: str | None = None  # what its terminal event is called where the event has no name of its own
     opens: Callable[[Json], bool] = lambda body: False  # is this WebSocket message of the client a request?
+    shapes: tuple[Shape, ...] = ()  # what its lines hold
 
 
 def text_of(content: Json, depth: int = 8) -> str:

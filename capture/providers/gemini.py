@@ -20,7 +20,7 @@ from capture.events import (
     UsageReported,
 )
 from capture.providers.base import ERROR, End, Json, Provider, items, json_text, member, number, text_of, word
-from capture.records import loads
+from capture.jsonl import loads
 
 FINISHED = re.compile(rb'"finishReason"\s*:\s*"[^"]')  # in the last part of a frame too large to be parsed
 
@@ -108,7 +108,7 @@ def _content(content: Json, role: str) -> Iterator[Event]:
 def _usage(usage: Json) -> Iterator[Event]:
     if isinstance(usage, dict):
         yield UsageReported(
-            input=number(usage.get("promptTokenCount")),
+            fresh=number(usage.get("promptTokenCount")),
             output=number(usage.get("candidatesTokenCount")),
             cached=number(usage.get("cachedContentTokenCount")),
             reasoning=number(usage.get("thoughtsTokenCount")),

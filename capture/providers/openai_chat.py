@@ -85,7 +85,7 @@ def _said(message: dict[str, Json], role: str) -> Iterator[Event]:
 def _usage(usage: Json) -> Iterator[Event]:
     if isinstance(usage, dict):
         yield UsageReported(
-            input=number(usage.get("prompt_tokens")),
+            fresh=number(usage.get("prompt_tokens")),
             output=number(usage.get("completion_tokens")),
             cached=number(member(usage, "prompt_tokens_details", "cached_tokens")),
             reasoning=number(member(usage, "completion_tokens_details", "reasoning_tokens")),

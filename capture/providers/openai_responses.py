@@ -120,7 +120,7 @@ def _item(item: Json) -> Iterator[Event]:
 def _usage(usage: Json) -> Iterator[Event]:
     if isinstance(usage, dict):
         yield UsageReported(
-            input=number(usage.get("input_tokens")),
+            fresh=number(usage.get("input_tokens")),
             output=number(usage.get("output_tokens")),
             cached=number(member(usage, "input_tokens_details", "cached_tokens")),
             reasoning=number(member(usage, "output_tokens_details", "reasoning_tokens")),
