@@ -20,8 +20,8 @@ from typing import Any
 
 from capture import processes
 from capture.files import Unusable
-from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
 from capture.jsonl import Entry, Record
+from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
 from capture.redact import Redactor
 from capture.store import MAX_WAITING, LogWriter
 

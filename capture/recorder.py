@@ -20,9 +20,9 @@ import orjson
 
 from capture import parts as parts_of
 from capture import providers, session, wire
+from capture.jsonl import VERSION, Blob, Entry, Outcome, Record, loads, local_time, printable
 from capture.processes import Process
 from capture.providers import End, Provider
-from capture.jsonl import VERSION, Blob, Entry, Outcome, Record, loads, local_time, printable
 from capture.records import Client
 from capture.redact import Redactor
 

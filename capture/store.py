@@ -37,8 +37,8 @@ from capture.files import (
     safe_name,
     size_of,
 )
-from capture.presence import Presence
 from capture.jsonl import VERSION, Blob, Entry, Record, dumps, local_time
+from capture.presence import Presence
 
 MAX_OPEN = 128  # flow files kept open; the least recently written is closed first
 MAX_WAITING = (

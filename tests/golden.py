@@ -9,9 +9,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from capture import samples
+from capture.jsonl import Entry, Record, dumps
 from capture.processes import Process
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
-from capture.jsonl import Entry, Record, dumps
 from capture.redact import Redactor
 from capture.samples import Said, Sample
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from capture.parts import Request, join, member, references, split
 from capture.jsonl import dumps
+from capture.parts import Request, join, member, references, split
 
 
 def rebuilt(request: Request, template: str | None = None) -> str:

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture import parts, recorder, redact
+from capture.jsonl import Blob, Entry, Record, dumps
 from capture.processes import Process
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
-from capture.jsonl import Blob, Entry, Record, dumps
 from capture.records import EndRecord, FlowRecord, LineRecord, Metadata
 from capture.redact import Redactor
 from tests.cuts import cut, every_way, positions

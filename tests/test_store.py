@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from capture import files, proxy, store
 from capture.files import Unusable, follow, parse, safe_name, whole_lines
+from capture.jsonl import Blob, Record
 from capture.presence import living
 from capture.reader import LogReader
-from capture.jsonl import Blob, Record
 from capture.records import EndRecord
 from capture.store import Appender, LogWriter
 
