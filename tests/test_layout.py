@@ -11,6 +11,8 @@ FLOORS = (  # from the ground up; a folder stands for all that is in it
     ("capture.wire", "capture.records", "capture.processes", "capture.samples"),
     ("capture.providers", "capture.redact", "capture.files"),
     ("capture.session", "capture.messages", "capture.parts", "capture.presence", "capture.reader"),
+    ("capture.requests",),
+    ("capture.updates",),
     ("capture.recorder", "capture.store", "capture.catalogue", "capture.proxy"),
     ("capture.upstream",),
     ("addon", "capture.commands", "capture.cli", "capture.__main__"),
