@@ -191,6 +191,7 @@ class PromptGiven:
     """A user prompt that the client itself tells of (existing log dialects), not one found in a request."""
 
     text: str
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
