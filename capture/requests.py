@@ -38,7 +38,7 @@ class Request:
     said: tuple[str, ...] = ()  # ids of the conversation's parts, in order: messages, input items, contents
     other: tuple[str, ...] = ()  # ids of its other parts: system prompt, tools
     tools: bool = False  # whether it offers any
-    previous: str | None = None  # id of the response it continues: then `said` is only what is new
+    previous: str | None = None  # id of the response it continues (empty: not known): then `said` is only what is new
     background: str | None = None  # why no user waits for it: title, router, prewarm, quota …; None: somebody does
 
 

@@ -188,7 +188,7 @@ class Pairing:
         elif flow.provider.opens(payload):
             request = request_in(flow.record or {}, payload)
             if not request.said and flow.told:  # this socket's frame holds no references that can be read
-                request = _with_said(request, flow.told)
+                request = replace(_only(flow.told), body=request.body, model=request.model)
             yield from self._finish(flow, t, "open")
             yield from self._ask(flow, request, t)
         elif not (event.startswith("capture.") or _metadata(record).get("dir") == "out"):
@@ -271,7 +271,7 @@ class Pairing:
         flow_id, said = exchange.flow_id, exchange.request.said
         for part in _after_the_answer(exchange.new):
             if part.human:
-                sure = before is not None or part.flow_id == flow_id or bool(exchange.request.previous)
+                sure = before is not None or part.flow_id == flow_id or exchange.request.previous is not None
                 exchange.prompts.append(Prompt(t, exchange.sid, flow_id, part.human, sure))
         if not exchange.prompts and said and said[-1] not in session.parts and (before is None or said[-1] not in before.ids):
             exchange.prompts = [Prompt(t, exchange.sid, flow_id, "", sure=False)]
@@ -283,7 +283,7 @@ class Pairing:
 
     def _remember(self, session: _Session, flow: _Flow, request: Request, before: _History | None, agent: str | None) -> None:
         """The conversation as it is now. A request that leaves what was known is another one: the old one may go on too."""
-        if request.previous and flow.history:
+        if request.previous is not None and flow.history:
             flow.history.ids += request.said
             return
         if before and request.said[: len(before.ids)] == before.ids:
@@ -311,6 +311,8 @@ class Pairing:
     def _heard(self, flow: _Flow, events: Iterable[Event], t: str, last_t: str) -> Iterator[Update]:
         if flow.waits:
             yield from self._ask(flow, flow.waits, _asked_at(flow.record or {}) or t)
+        elif flow.told and not flow.record and not flow.exchange:
+            yield from self._ask(flow, _only(flow.told), flow.told[-1].t)
         for event in events:
             match event:
                 case PromptGiven(text):
@@ -343,11 +345,9 @@ class Pairing:
 
     def _unasked(self, flow: _Flow, t: str) -> Exchange:
         """An exchange whose request is not in what is read."""
-        request = _with_said(NO_REQUEST, flow.told)
         exchange = Exchange(
-            flow.id, flow.sid, flow.count, flow.provider.name, flow.provider.api, t, request, flow.client, flow.agent
+            flow.id, flow.sid, flow.count, flow.provider.name, flow.provider.api, t, NO_REQUEST, flow.client, flow.agent
         )
-        exchange.new, flow.told = flow.told, []
         self._begin(flow, exchange)
         self._belongs(exchange)
         return exchange
@@ -543,7 +543,7 @@ def _continued(session: _Session, ids: tuple[str, ...]) -> _History | None:
 def _new_in(session: _Session, request: Request, before: _History | None) -> list[Part]:
     """The parts of a request that its conversation did not have yet, in order."""
     ids = request.said
-    if request.previous or before is None:
+    if request.previous is not None or before is None:
         return _known(session, ids)
     same = len(before.ids) if ids[: len(before.ids)] == before.ids else _common(before.ids, ids)
     rest = Counter(before.ids[same:])
@@ -606,9 +606,11 @@ def _says_exactly(arguments: str, texts: set[str]) -> bool:
     return isinstance(value, dict) and any(isinstance(each, str) and each.strip() in texts for each in value.values())
 
 
-def _with_said(request: Request, told: list[Part]) -> Request:
-    """A request whose references are not known, as what was told just before it."""
-    return replace(request, said=tuple(part.id for part in told))
+def _only(told: list[Part]) -> Request:
+    """A request whose references are not in what is read, as the parts that were told just before it: what is new in it."""
+    return replace(
+        NO_REQUEST, said=tuple(part.id for part in told if part.event not in ("request.system", "request.tools")), previous=""
+    )
 
 
 def _asked_at(record: dict[str, Any]) -> str:
