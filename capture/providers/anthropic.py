@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 
 from capture.events import (
+    Cited,
     Event,
     Failed,
+    IdGiven,
     MessageStarted,
+    RateLimited,
     ReasoningDelta,
+    Sealed,
     Stopped,
     TextDelta,
     ToolArgumentsDelta,
@@ -16,7 +20,26 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import End, Json, Provider, json_text, number, text_of, word
+from capture.providers.base import End, Holds, Json, Provider, Shape, image, items, json_text, member, positive, text_of, word
+
+TOOLS = {"tool_use": False, "server_tool_use": True, "mcp_tool_use": True}  # blocks that are calls → run by the provider?
+
+SHAPES = (
+    Shape("content_block_delta", Holds.TEXT, ',"delta":{"type":"text_delta",'),
+    Shape("content_block_delta", Holds.ARGUMENTS, ',"delta":{"type":"input_json_delta",'),
+    Shape("content_block_delta", Holds.REASONING, ',"delta":{"type":"thinking_delta",'),
+    Shape("content_block_delta", Holds.OTHER, ',"delta":{"type":"signature_delta",'),
+    Shape("content_block_delta", Holds.OTHER, ',"delta":{"type":"citations_delta",'),
+    Shape("content_block_start", Holds.OTHER, ',"content_block":{"type":"text","text":""'),
+    Shape("content_block_start", Holds.OTHER, ',"content_block":{"type":"thinking","thinking":""'),
+    Shape("content_block_start", Holds.TEXT | Holds.REASONING | Holds.CALL | Holds.OTHER),
+    Shape("content_block_stop", Holds.CALL),
+    Shape("message_start", Holds.USAGE | Holds.BOUND),
+    Shape("message_delta", Holds.USAGE | Holds.BOUND),
+    Shape("message_stop", Holds.BOUND),
+    Shape("error", Holds.BOUND),
+    Shape("ping", Holds.OTHER),
+)
 
 
 def recognises(method: str, path: str) -> bool:
@@ -33,43 +56,36 @@ def end(event: str, payload: bytes) -> End:
 
 def decode(event: str, payload: Json) -> Iterator[Event]:
     match payload:
-        case {"type": "message_start", "message": dict(message)}:
-            yield MessageStarted(word(message.get("id")), word(message.get("model")))
-            yield from _usage(message.get("usage"))
+        case {"type": "content_block_delta", "index": index, "delta": {"type": str(kind)} as delta}:
+            yield from _delta(str(index), kind, delta, event, payload)
         case {
             "type": "content_block_start",
             "index": index,
-            "content_block": {"type": "tool_use" | "server_tool_use" | "mcp_tool_use", "id": str(call_id), "name": str(name)},
-        }:
-            yield ToolCallStarted(str(index), call_id, name)
+            "content_block": {"type": str(kind), "id": str(), "name": str()} as block,
+        } if kind in TOOLS:
+            yield ToolCallStarted(str(index), block["id"], block["name"], TOOLS[kind])
+            if given := block.get("input"):
+                yield ToolArgumentsDelta(str(index), json_text(given))
         case {"type": "content_block_start", "index": index, "content_block": block}:
             yield from _block(str(index), block, "assistant")
-        case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(text)}}:
-            yield TextDelta(text)
-        case {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": str(text)}}:
-            yield ReasoningDelta(text)
-        case {
-            "type": "content_block_delta",
-            "index": index,
-            "delta": {"type": "input_json_delta", "partial_json": str(text)},
-        }:
-            yield ToolArgumentsDelta(str(index), text)
-        case {"type": "content_block_delta", "delta": {"type": "signature_delta" | "citations_delta"}}:
-            pass
         case {"type": "content_block_stop", "index": index}:
             yield ToolCallEnded(str(index))  # of any block: the frame does not say which kind it ends
+        case {"type": "message_start", "message": dict(message)}:
+            yield MessageStarted(word(message.get("id")), word(message.get("model")))
+            for index, block in enumerate(items(message.get("content"))):
+                yield from _block(str(index), block, "assistant")
+            yield from _around(message)
+            yield from _around(payload)
         case {"type": "message_delta", "delta": dict(delta)}:
-            yield from _usage(payload.get("usage"))
-            if reason := word(delta.get("stop_reason")):
-                yield Stopped(reason)
+            yield from _around({**payload, **delta})
         case {"type": "error", "error": dict(error)}:
+            yield from _around(payload)
             yield Failed(str(error.get("type")), str(error.get("message")))
         case {"type": "message", "content": list(blocks)}:
             yield MessageStarted(word(payload.get("id")), word(payload.get("model")))
             for index, block in enumerate(blocks):
                 yield from _block(str(index), block, "assistant")
-            yield from _usage(payload.get("usage"))
-            yield Stopped(word(payload.get("stop_reason")) or "")
+            yield from _around({"stop_reason": "", **payload})
         case {"type": "message_stop" | "ping"}:
             pass
         case _:
@@ -91,31 +107,80 @@ def decode_part(event: str, part: Json) -> Iterator[Event]:
             yield Unknown(event, part)
 
 
+def _delta(key: str, kind: str, delta: dict[str, Json], event: str, payload: Json) -> Iterator[Event]:
+    match kind, delta:
+        case "text_delta", {"text": str(text)}:
+            yield TextDelta(text, "assistant", key)
+        case "input_json_delta", {"partial_json": str(text)}:
+            yield ToolArgumentsDelta(key, text)
+        case "thinking_delta", {"thinking": str(text)}:
+            yield ReasoningDelta(text, key)
+        case "signature_delta", {"signature": str(data)}:
+            yield Sealed("signature", data, key)
+        case "citations_delta", {"citation": citation}:
+            yield Cited(citation)
+        case _:
+            yield Unknown(event, payload)
+
+
 def _block(key: str, block: Json, role: str) -> Iterator[Event]:
     match block:
-        case {"type": "text", "text": ""} | {"type": "thinking", "thinking": ""} | {"type": "redacted_thinking"}:
-            pass
         case {"type": "text", "text": str(text)}:
-            yield TextDelta(text, role)
+            if text:
+                yield TextDelta(text, role, key)
+            for citation in items(block.get("citations")):
+                yield Cited(citation)
         case {"type": "thinking", "thinking": str(text)}:
-            yield ReasoningDelta(text)
-        case {"type": "tool_use" | "server_tool_use" | "mcp_tool_use", "id": str(call_id), "name": str(name)}:
-            yield ToolCallStarted(key, call_id, name)
+            if text:
+                yield ReasoningDelta(text, key)
+            if signature := word(block.get("signature")):
+                yield Sealed("signature", signature, key)
+        case {"type": "redacted_thinking", "data": str(data)}:
+            yield Sealed("redacted", data, key)
+        case {"type": str(kind), "id": str(call_id), "name": str(name)} if kind in TOOLS:
+            yield ToolCallStarted(key, call_id, name, TOOLS[kind])
             yield ToolCallEnded(key, json_text(block.get("input")))
         case {"type": str(kind), "tool_use_id": str(call_id)} if kind.endswith("tool_result"):
-            yield ToolResult(call_id, text_of(block.get("content")), bool(block.get("is_error")))
+            yield from _result(call_id, block, role)
+        case {"type": "image" | "document" as kind, "source": dict(source)}:
+            where = source.get("url") or source.get("file_id")
+            yield image(source.get("media_type") or kind, where, role, source.get("data"))
         case _:
             yield Unknown("block", block)
 
 
-def _usage(usage: Json) -> Iterator[Event]:
+def _result(call_id: str, block: dict[str, Json], role: str) -> Iterator[Event]:
+    """What a tool said; of one that the provider runs, in its own form where it is no text."""
+    content = block.get("content")
+    text = text_of(content)
+    failed = bool(block.get("is_error")) or str(member(content, "type")).endswith("_error")
+    if not text and content and not any(each.get("type") == "image" for each in items(content)):
+        text = json_text(content)
+    code = member(content, "return_code")
+    yield ToolResult(call_id, text, failed, exit_code=positive(code))
+    for each in items(content):
+        if each.get("type") == "image":
+            yield from _block("", each, role)
+
+
+def _around(said: dict[str, Json]) -> Iterator[Event]:
+    """What stands beside the content: tokens, limits, ids, why it stopped."""
+    usage = said.get("usage")
     if isinstance(usage, dict):
         yield UsageReported(
-            fresh=number(usage.get("input_tokens")),
-            output=number(usage.get("output_tokens")),
-            cached=number(usage.get("cache_read_input_tokens")),
-            written=number(usage.get("cache_creation_input_tokens")),
+            positive(usage.get("input_tokens")),
+            positive(usage.get("cache_read_input_tokens")),
+            positive(usage.get("cache_creation_input_tokens")),
+            positive(usage.get("output_tokens")),
         )
+    if isinstance(limits := said.get("rate_limits"), (dict, list)):
+        yield RateLimited(limits)
+    if container := word(member(said, "container", "id")):
+        yield IdGiven("container", container)
+    if request := word(said.get("request_id")):
+        yield IdGiven("request", request)
+    if isinstance(reason := said.get("stop_reason"), str):
+        yield Stopped(reason)
 
 
-PROVIDER = Provider("anthropic", "messages", recognises, end, decode, decode_part)
+PROVIDER = Provider("anthropic", "messages", recognises, end, decode, decode_part, shapes=SHAPES)

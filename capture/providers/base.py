@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import Any
 
-from capture.events import Event
+from capture.events import Event, ImageSeen, ToolResult
+from capture.jsonl import loads
 
 type Json = Any  # a decoded JSON value
 
@@ -100,3 +101,66 @@ def member(value: Json, *path: str) -> Json:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def positive(value: Json) -> int | None:
+    """A count of tokens, or None where there is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def less(whole: Json, part: Json) -> int | None:
+    """What of a count is left without a part of it; None where there is no count."""
+    count = positive(whole)
+    return None if count is None else max(count - (positive(part) or 0), 0)
+
+
+def image(media_type: Json, source: Json, role: str, data: Json = None) -> ImageSeen:
+    """An image by what it is: of one that comes as base64 only its size."""
+    where = f"base64, {len(data)} characters" if isinstance(data, str) else str(source or "")
+    return ImageSeen(word(media_type) or "image", where[:1000], role)
+
+
+def image_url(url: Json, role: str) -> ImageSeen:
+    """An image by its URL, which may hold the image itself (`data:image/png;base64,…`)."""
+    text = word(url) or ""
+    if text.startswith("data:"):
+        kind, _, data = text[5:].partition(",")
+        return image(kind.partition(";")[0], None, role, data)
+    return image(None, text, role)
+
+
+EXIT = re.compile(  # how codex 0.169.0 begins the output of a command, in words
+    r"(?:Exit code: (?P<code>-?\d+)\n)?(?:.*\n){0,3}?Wall time: (?P<seconds>[\d.]+) seconds\n"
+)
+
+
+def command_result(call_id: str, output: Json, again: int = 0) -> ToolResult:
+    """A result that may say how its command ended: as text, as content items, or as JSON with `output` and `metadata` (codex)."""
+    text = text_of(output)
+    if text.startswith('{"output":'):
+        try:
+            value = loads(text)
+        except ValueError:
+            value = None
+        metadata = member(value, "metadata")
+        if isinstance(metadata, dict) and isinstance(member(value, "output"), str):
+            code, seconds = metadata.get("exit_code"), metadata.get("duration_seconds")
+            return ToolResult(call_id, value["output"], bool(code), None, number(code), _seconds(seconds), again)
+    found = EXIT.match(text[:300])
+    if found is None or not (found["code"] or text.startswith("Script ")):
+        return ToolResult(call_id, text, again=again)
+    code = int(found["code"]) if found["code"] else None
+    return ToolResult(call_id, text, bool(code), None, code, float(found["seconds"].rstrip(".") or 0), again)
+
+
+def _seconds(value: Json) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def shape_of(shapes: "tuple[Shape, ...]", event: str, payload: str) -> Holds:
+    """What a line holds, by its event and its payload's text."""
+    for shape in shapes:
+        named = event.startswith(shape.event[:-1]) if shape.event.endswith("*") else event == shape.event
+        if named and shape.within in payload:
+            return shape.holds
+    return Holds.ALL

@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 
 from capture.events import (
+    Cited,
     Event,
     Failed,
+    IdGiven,
     MessageStarted,
+    RateLimited,
     ReasoningDelta,
+    ReasoningWhole,
+    Sealed,
     Stopped,
     TextDelta,
+    TextWhole,
     ToolArgumentsDelta,
     ToolCallEnded,
     ToolCallStarted,
@@ -16,7 +22,23 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import End, Json, Provider, member, number, text_of, word
+from capture.providers.base import (
+    End,
+    Holds,
+    Json,
+    Provider,
+    Shape,
+    command_result,
+    image,
+    image_url,
+    items,
+    json_text,
+    less,
+    member,
+    positive,
+    text_of,
+    word,
+)
 
 ENDS = {
     "response.completed": End.COMPLETE,
@@ -24,11 +46,44 @@ ENDS = {
     "response.failed": End.FAILED,
     "error": End.FAILED,
 }
-QUIET = frozenset(  # they say again, or announce, what other events say
+CALLS = ("function_call", "custom_tool_call", "local_shell_call", "computer_call", "apply_patch_call", "shell_call")
+SERVER_CALLS = {  # items that are calls of the provider's own tools → what the tool is called
+    "web_search_call": "web_search",
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "image_generation_call": "image_generation",
+    "tool_search_call": "tool_search",
+    "mcp_call": "mcp",
+    "mcp_list_tools": "mcp_list_tools",
+}
+QUIET = frozenset(  # they announce what other events say
     """response.in_progress response.queued response.content_part.added response.content_part.done
-    response.output_text.done response.reasoning_summary_part.added response.reasoning_summary_part.done
-    response.reasoning_summary_text.done response.reasoning_text.done response.function_call_arguments.done
-    response.custom_tool_call_input.done response.refusal.done response.output_text.annotation.added keepalive""".split()
+    response.reasoning_summary_part.added response.reasoning_summary_part.done response.refusal.done keepalive
+    response.web_search_call.in_progress response.web_search_call.searching response.web_search_call.completed
+    response.file_search_call.in_progress response.file_search_call.searching response.file_search_call.completed
+    response.code_interpreter_call.in_progress response.code_interpreter_call.interpreting
+    response.code_interpreter_call.completed response.code_interpreter_call_code.delta response.code_interpreter_call_code.done
+    response.image_generation_call.in_progress response.image_generation_call.generating
+    response.image_generation_call.completed response.image_generation_call.partial_image
+    response.mcp_call.in_progress response.mcp_call.completed response.mcp_call.failed response.mcp_call_arguments.delta
+    response.mcp_call_arguments.done response.mcp_list_tools.in_progress response.mcp_list_tools.completed""".split()
+)
+SHAPES = (
+    Shape("response.output_text.delta", Holds.TEXT),
+    Shape("response.output_text.done", Holds.TEXT),
+    Shape("response.refusal.delta", Holds.TEXT),
+    Shape("response.refusal.done", Holds.OTHER),
+    Shape("response.reasoning_*", Holds.REASONING | Holds.OTHER),
+    Shape("response.function_call_arguments.delta", Holds.ARGUMENTS),
+    Shape("response.custom_tool_call_input.delta", Holds.ARGUMENTS),
+    Shape("response.function_call_arguments.done", Holds.CALL),
+    Shape("response.custom_tool_call_input.done", Holds.CALL),
+    Shape("response.output_item.added", Holds.TEXT | Holds.REASONING | Holds.CALL | Holds.OTHER),
+    Shape("response.output_item.done", Holds.TEXT | Holds.REASONING | Holds.CALL | Holds.OTHER),
+    Shape("response.content_part.*", Holds.OTHER),
+    Shape("response.created", Holds.USAGE | Holds.BOUND),
+    Shape("response.in_progress", Holds.OTHER),
+    Shape("response.create", Holds.REQUEST),
 )
 
 
@@ -47,39 +102,39 @@ def end(event: str, payload: bytes) -> End:
 def decode(event: str, payload: Json) -> Iterator[Event]:
     kind = str(payload.get("type", event)) if isinstance(payload, dict) else event
     match kind, payload:
-        case "response.created", {"response": dict(response)}:
-            yield MessageStarted(word(response.get("id")), word(response.get("model")))
         case "response.output_text.delta" | "response.refusal.delta", {"delta": str(text)}:
-            yield TextDelta(text)
-        case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta", {"delta": str(text)}:
-            yield ReasoningDelta(text)
-        case "response.output_item.added", {
-            "item": {"type": "function_call" | "custom_tool_call", "id": str(key), "call_id": str(call_id), "name": str(name)}
-        }:
-            yield ToolCallStarted(key, call_id, name)
+            yield TextDelta(text, "assistant", _block(payload))
         case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta", {
             "item_id": str(key),
             "delta": str(text),
         }:
             yield ToolArgumentsDelta(key, text)
-        case "response.output_item.done", {"item": {"type": "function_call" | "custom_tool_call", "id": str(key)} as item}:
-            yield ToolCallEnded(key, word(item.get("arguments", item.get("input"))))
-        case "response.output_item.added" | "response.output_item.done", {"item": {"type": "message" | "reasoning"}}:
-            pass
+        case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta", {"delta": str(text)}:
+            yield ReasoningDelta(text, _block(payload), "summary" in kind)
+        case "response.output_text.done", {"text": str(text)}:
+            yield TextWhole(text, _block(payload))
+        case "response.reasoning_summary_text.done" | "response.reasoning_text.done", {"text": str(text)}:
+            yield ReasoningWhole(text, _block(payload), "summary" in kind)
+        case "response.function_call_arguments.done" | "response.custom_tool_call_input.done", {"item_id": str(key)}:
+            yield ToolCallEnded(key, word(payload.get("arguments", payload.get("input"))))
+        case "response.output_item.added" | "response.output_item.done", {"item": dict(item)}:
+            yield from _item(item, done=kind.endswith("done"), index=payload.get("output_index"))
+        case "response.output_text.annotation.added", {"annotation": annotation}:
+            yield Cited(annotation)
+        case "response.created", {"response": dict(response)}:
+            yield MessageStarted(word(response.get("id")), word(response.get("model")))
+            yield from _ids(response)
         case "response.completed" | "response.incomplete" | "response.failed", {"response": dict(response)}:
-            yield from _usage(response.get("usage"))
-            if isinstance(error := response.get("error"), dict):
-                yield Failed(str(error.get("code")), str(error.get("message")))
-            yield Stopped(word(response.get("status")) or kind.removeprefix("response."))
+            yield from _whole(response, kind.removeprefix("response."))
         case "error", dict():
             error = payload["error"] if isinstance(payload.get("error"), dict) else payload
             yield Failed(str(error.get("code") or error.get("type")), str(error.get("message")))
-        case _, {"object": "response", "output": list(output)}:
+        case _, {"object": "response", "output": list()}:
             yield MessageStarted(word(payload.get("id")), word(payload.get("model")))
-            for item in output:
-                yield from _item(item)
-            yield from _usage(payload.get("usage"))
-            yield Stopped(word(payload.get("status")) or "")
+            yield from _ids(payload)
+            yield from _whole(payload, "")
+        case _, {"rate_limits": dict() | list() as limits}:
+            yield RateLimited(limits)
         case _, dict() if kind in QUIET:
             pass
         case _:
@@ -94,37 +149,143 @@ def decode_part(event: str, part: Json) -> Iterator[Event]:
             yield TextDelta(text_of(part), "system")
         case str():
             yield TextDelta(part, "user")
+        case {"role": str(role), "content": content}:
+            yield from _content(content, role)
         case _:
             yield from _item(part)
 
 
-def _item(item: Json) -> Iterator[Event]:
+def _item(item: Json, done: bool = True, index: Json = None) -> Iterator[Event]:
+    """An output item, or an item of a history. One that is only announced has no content yet."""
+    kind = str(item.get("type")) if isinstance(item, dict) else ""
+    key = (word(item.get("id")) or word(item.get("call_id")) or str(index)) if isinstance(item, dict) else ""
     match item:
         case {"type": "function_call" | "custom_tool_call", "call_id": str(call_id), "name": str(name)}:
-            yield ToolCallStarted(call_id, call_id, name)
-            yield ToolCallEnded(call_id, word(item.get("arguments", item.get("input"))))
-        case {
-            "type": "function_call_output" | "custom_tool_call_output" | "local_shell_call_output",
-            "call_id": str(call_id),
-        }:
-            yield ToolResult(call_id, text_of(item.get("output")))
-        case {"type": "reasoning"}:
-            if text := text_of(item.get("summary")):
-                yield ReasoningDelta(text)
+            yield ToolCallStarted(key, call_id, name)
+            if done:
+                yield ToolCallEnded(key, word(item.get("arguments", item.get("input"))))
+        case {"type": "local_shell_call" | "computer_call" | "shell_call" | "apply_patch_call"}:
+            yield ToolCallStarted(key, word(item.get("call_id")) or key, kind.removesuffix("_call"))
+            if done:
+                yield ToolCallEnded(key, json_text(item.get("action") or item.get("operation") or {}))
+        case {"type": str()} if kind in SERVER_CALLS:
+            yield ToolCallStarted(key, key, word(item.get("name")) or SERVER_CALLS[kind], server=True)
+            if done:
+                yield from _server_call(key, item)
+        case {"type": str(), "call_id": str(call_id)} if kind.endswith("_output"):
+            yield command_result(call_id, item.get("output"))
+            yield from _images(item.get("output"))
+        case {"type": "reasoning"} if done:
+            yield from _reasoning(item, key)
+        case {"type": "message"} if not done:
+            pass
+        case {"type": "message", "role": "assistant", "content": list(content)}:
+            for place, each in enumerate(content):
+                yield from _told(each, f"{key}:{place}")
+        case {"type": "compaction" | "context_compaction", "encrypted_content": str(data)} if done:
+            yield Sealed("encrypted", data, key)
         case {"role": str(role), "content": content}:
-            yield TextDelta(text_of(content), role)
+            yield from _content(content, role)
+        case {"type": "reasoning" | "compaction" | "context_compaction"}:
+            pass
         case _:
-            yield Unknown(str(member(item, "type") or "item"), item)
+            yield Unknown(kind or "item", item)
+
+
+def _whole(response: dict[str, Json], ended: str) -> Iterator[Event]:
+    """The last word of an answer: everything once more, then what it took and why it stopped."""
+    for index, item in enumerate(items(response.get("output"))):
+        yield from _item(item, index=index)
+    yield from _usage(response.get("usage"))
+    if isinstance(error := response.get("error"), dict):
+        yield Failed(str(error.get("code")), str(error.get("message")))
+    reason = word(member(response, "incomplete_details", "reason"))
+    yield Stopped(reason or word(response.get("status")) or ended)
+
+
+def _told(content: Json, key: str) -> Iterator[Event]:
+    """A finished piece of content of an answer."""
+    match content:
+        case {"type": "output_text" | "text", "text": str(text)}:
+            yield TextWhole(text, key)
+            for annotation in items(content.get("annotations")):
+                yield Cited(annotation)
+        case {"type": "refusal", "refusal": str(text)}:
+            yield TextWhole(text, key)
+        case _:
+            yield Unknown("content", content)
+
+
+def _content(content: Json, role: str) -> Iterator[Event]:
+    """What stands in a message of a history."""
+    if text := text_of(content):
+        yield TextDelta(text, role)
+    for each in items(content):
+        if each.get("type") == "refusal":
+            yield TextDelta(word(each.get("refusal")) or "", role)
+    yield from _images(content, role)
+
+
+def _images(content: Json, role: str = "user") -> Iterator[Event]:
+    for each in items(content):
+        match each:
+            case {"type": "input_image" | "output_image" | "computer_screenshot"}:
+                url = each.get("image_url")
+                yield image_url(url, role) if url else image(None, each.get("file_id"), role)
+            case {"type": "input_file"}:
+                yield image("file", each.get("file_id") or each.get("filename"), role, each.get("file_data"))
+
+
+def _reasoning(item: dict[str, Json], key: str) -> Iterator[Event]:
+    for place, each in enumerate(items(item.get("summary"))):
+        if text := text_of(each):
+            yield ReasoningWhole(text, f"{key}:{place}", summary=True)
+    for place, each in enumerate(items(item.get("content"))):
+        if text := text_of(each):
+            yield ReasoningWhole(text, f"{key}:text:{place}")
+    if data := word(item.get("encrypted_content")):
+        yield Sealed("encrypted", data, key)
+
+
+def _server_call(key: str, item: dict[str, Json]) -> Iterator[Event]:
+    """What the provider's own tool was asked and what it said."""
+    asked: Json = next((item[name] for name in ("arguments", "action", "queries", "code") if item.get(name) is not None), {})
+    yield ToolCallEnded(key, asked if isinstance(asked, str) else json_text(asked))
+    said: Json = next((item[name] for name in ("output", "results", "outputs", "tools") if item.get(name) is not None), None)
+    error = item.get("error")
+    if said is not None or error:
+        text = said if isinstance(said, str) else text_of(error) or json_text(said)
+        yield ToolResult(key, text, is_error=bool(error))
+    if data := word(item.get("result")):
+        yield image(word(item.get("output_format")) or "image", None, "assistant", data)
+
+
+def _block(payload: dict[str, Json]) -> str:
+    """What a delta and its whole have in common: the item, and which part of it."""
+    item = word(payload.get("item_id")) or str(payload.get("output_index"))
+    if "summary_index" in payload:
+        return f"{item}:{payload['summary_index']}"
+    place = payload.get("content_index", 0)
+    return f"{item}:text:{place}" if str(payload.get("type")).startswith("response.reasoning_text") else f"{item}:{place}"
+
+
+def _ids(response: dict[str, Json]) -> Iterator[Event]:
+    if previous := word(response.get("previous_response_id")):
+        yield IdGiven("previous_response", previous)
+    conversation = response.get("conversation")
+    if found := word(conversation) or word(member(conversation, "id")):
+        yield IdGiven("conversation", found)
 
 
 def _usage(usage: Json) -> Iterator[Event]:
     if isinstance(usage, dict):
+        cached = positive(member(usage, "input_tokens_details", "cached_tokens"))
         yield UsageReported(
-            fresh=number(usage.get("input_tokens")),
-            output=number(usage.get("output_tokens")),
-            cached=number(member(usage, "input_tokens_details", "cached_tokens")),
-            reasoning=number(member(usage, "output_tokens_details", "reasoning_tokens")),
+            fresh=less(usage.get("input_tokens"), cached),
+            cached=cached,
+            output=positive(usage.get("output_tokens")),
+            reasoning=positive(member(usage, "output_tokens_details", "reasoning_tokens")),
         )
 
 
-PROVIDER = Provider("openai", "responses", recognises, end, decode, decode_part, opens=opens)
+PROVIDER = Provider("openai", "responses", recognises, end, decode, decode_part, opens=opens, shapes=SHAPES)
