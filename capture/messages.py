@@ -45,6 +45,16 @@ CONTEXT = (  # how texts begin that a client puts in a user's mouth (claude-code
 )
 
 
+def joined(pieces: Iterable[str]) -> str:
+    """A text from its pieces; a character that was cut into two surrogate escapes is one again."""
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 class Pieces:
     """Texts that arrive in pieces, by block, in the order in which the blocks began. A whole replaces its pieces."""
 
@@ -70,7 +80,7 @@ class Pieces:
     @property
     def text(self) -> str:
         told = self.again
-        return "".join("".join(pieces) for (again, _), pieces in self._blocks.items() if again == told)
+        return joined(piece for (again, _), pieces in self._blocks.items() if again == told for piece in pieces)
 
 
 @dataclass(slots=True)
@@ -86,7 +96,7 @@ class ToolCall:
     @property
     def arguments(self) -> str:
         """The text so far: JSON for most tools."""
-        return "".join(self.pieces)
+        return joined(self.pieces)
 
 
 @dataclass(slots=True)
@@ -169,6 +179,8 @@ class Assembler:
                 message.usage = message.usage.newer(event) if message.usage else event
             case Stopped(reason):
                 message.stopped = reason
+                for call in message.calls:  # Chat Completions says of no call that it is complete
+                    call.ended = True
             case Failed(kind, text):
                 message.failed = f"{kind}: {text}"
             case Sealed():

@@ -69,6 +69,7 @@ ZONE = 900  # seconds: all time zones are whole quarters of an hour from Greenwi
 NO_REQUEST = Request({})
 INSTRUCTIONS = ("request.system", "request.developer")
 TELL_IDLE = ("claude_log", "codex_log")  # logs whose clients say themselves when they are idle
+BROKEN = ("error", "server_closed", "killed")  # outcomes of exchanges that no user wanted
 GOES_ON = ("tool_use", "pause_turn", "tool_calls", "function_call")  # reasons to stop after which the agent goes on
 
 
@@ -103,9 +104,14 @@ class _Flow:
         return self.record.get("status") if self.record else None
 
     @property
+    def is_socket(self) -> bool:
+        """Whether several answers may come."""
+        return self.record is None or self.record.get("transport") == "websocket"
+
+    @property
     def ends_by_record(self) -> bool:
-        """Whether its one answer ends with the end record: usage may follow the provider's last word."""
-        return self.record is not None and self.record.get("transport") != "websocket"
+        """Whether its answer ends with the end record: Gemini has no last word, and may count tokens after its reason to stop."""
+        return self.record is not None and self.provider.last_word == "finishReason"
 
 
 @dataclass(slots=True)
@@ -292,7 +298,7 @@ class Pairing:
             before = _History(request.said, agent)
             session.histories.append(before)
             del session.histories[:-MAX_HISTORIES]
-        if flow.record and not flow.ends_by_record:
+        if flow.record and flow.is_socket:
             flow.history = before
 
     def _begin(self, flow: _Flow, exchange: Exchange) -> None:
@@ -319,10 +325,7 @@ class Pairing:
                     yield from self._given(flow, event, text, t)
                     continue
                 case WentIdle():
-                    for other in [
-                        each for each in self._flows.values() if each.exchange and not each.record and each.sid == flow.sid
-                    ]:
-                        yield from self._finish(other, t, "complete")
+                    yield from self._settle(flow.sid, t)
                     yield from self._idle(self._session(flow.sid), flow.id, t)
                     continue
                 case ToolResult() if not _of_the_provider(flow, event):
@@ -335,7 +338,9 @@ class Pairing:
                     flow.exchange is None and (flow.count or not flow.record)
                 ):
                     continue  # an afterthought begins no answer
-                case MessageStarted() if flow.exchange and flow.exchange.answer.stopped and not flow.ends_by_record:
+                case MessageStarted() if (
+                    flow.exchange and flow.exchange.answer.stopped and flow.is_socket and not flow.provider.last_word
+                ):
                     yield from self._finish(flow, t, "open")  # the end of the answer before is not in what is read
             exchange = flow.exchange or self._unasked(flow, t)
             exchange.first_t = exchange.first_t or t
@@ -448,11 +453,17 @@ class Pairing:
         if before and before[0] != event.again and before[1].strip() == text.strip():
             session.given = None
             return  # the same prompt in another telling
+        yield from self._settle(flow.sid, t)
         yield from self._tell_retold(session)
         yield from self._close_turn(session, "interrupted")
         session.turns += 1
         session.turn = Turn(session.sid, session.turns, t, [Prompt(t, flow.sid, flow.id, text)], flow.client, last_t=t)
         yield TurnStarted(session.turn)
+
+    def _settle(self, sid: str, t: str) -> Iterator[Update]:
+        """Closes what is still being answered in a session where only the client's word says that it is over."""
+        for flow in [flow for flow in self._flows.values() if flow.exchange and not flow.record and flow.sid == sid]:
+            yield from self._finish(flow, t, "open")
 
     def _idle(self, session: _Session, flow_id: str, t: str) -> Iterator[Update]:
         yield from self._tell_retold(session)
@@ -677,9 +688,10 @@ def _add_to(turn: Turn, exchange: Exchange) -> None:
         key = (exchange.provider, model)
         turn.usages[key] = total([turn.usages.get(key, UsageReported()), answer.usage])
     if not exchange.agent:
-        turn.failed = None if exchange.outcome == "complete" else answer.failed or exchange.outcome
-        if answer.texts and not (_is_small(exchange) and turn.answer_model and "haiku" not in turn.answer_model):
-            turn.answer, turn.answer_model = answer.text, exchange.model
+        turn.failed = answer.failed or (exchange.outcome if exchange.outcome in BROKEN else None)
+        small = _is_small(exchange) and turn.answer_model and "haiku" not in turn.answer_model
+        if answer.texts and exchange.t >= turn.answer_t and not small:
+            turn.answer, turn.answer_model, turn.answer_t = answer.text, exchange.model, exchange.t
 
 
 def _is_small(exchange: Exchange) -> bool:

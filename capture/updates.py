@@ -16,7 +16,7 @@ from capture.requests import SAID_BEFORE, Request
 def between(earlier: str | None, later: str | None) -> float | None:
     """Milliseconds from one time of the log to another; None when one is missing or no time."""
     try:
-        return (datetime.fromisoformat(later or "") - datetime.fromisoformat(earlier or "")).total_seconds() * 1000
+        return round((datetime.fromisoformat(later or "") - datetime.fromisoformat(earlier or "")).total_seconds() * 1000, 3)
     except (ValueError, TypeError):
         return None
 
@@ -166,6 +166,7 @@ class Turn:
     calls: list[Call] = field(default_factory=list)
     answer: str = ""  # the last thing the model said to the user
     answer_model: str | None = None
+    answer_t: str = ""  # when that was asked for
     usages: dict[tuple[str, str], UsageReported] = field(default_factory=dict)  # by provider and model
     last_t: str = ""
     idle_t: str | None = None
