@@ -19,14 +19,17 @@ from typing import Any
 import orjson
 import pytest
 
-from capture import catalogue, proxy
+from capture import catalogue, proxy, scan, turns
 from capture.presence import living
 from capture.reader import LogReader
+from capture.updates import StrayResult, TurnClosed
 
 LAB = Path(os.environ.get("CLIENT_LAB") or "/nonexistent")
 NAMESPACE = ["ip", "netns", "exec", "agentlab"]
 CLIENTS = {"claude": "claude-code", "claude_oauth": "claude-code", "codex": "codex", "codex_chatgpt": "codex"}
 MARKER = "PROMPT-MARKER-7731"
+AGENTS = ("claude", "codex")  # each once more, with a sub-agent
+SPAWN = "SPAWN-SUBAGENT and say what it said"
 
 pytestmark = [
     pytest.mark.real,
@@ -82,6 +85,8 @@ def runs(lab: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
             assert process.poll() is None and time.monotonic() < deadline, (base / "proxy.out").read_text()
             time.sleep(0.05)
         reports = {name: play(name) for name in CLIENTS}
+        for name in AGENTS:
+            play(name, "--tag", "agents", "--prompt", SPAWN)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(15)
@@ -89,8 +94,8 @@ def runs(lab: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     return {name: read(name, reports[name], directory) for name in CLIENTS}
 
 
-def play(name: str) -> str:
-    words = [sys.executable, str(LAB / "runner.py"), name, "--external-proxy", "--port", "9110", "--tag", "test"]
+def play(name: str, *options: str) -> str:
+    words = [sys.executable, str(LAB / "runner.py"), name, "--external-proxy", "--port", "9110", *(options or ("--tag", "test"))]
     return subprocess.run(words, capture_output=True, text=True, timeout=150).stdout
 
 
@@ -98,7 +103,8 @@ def read(name: str, report: str, directory: Path) -> Run:
     artefacts = LAB / "artefacts" / name / "test"
     reader = LogReader(directory)
     work = str(LAB / f"work-{name}")
-    flows = [flow for flow in reader.flows() if flow["client"]["cwd"] == work]
+    said = (artefacts / "client.out").read_text()
+    flows = [flow for flow in reader.flows() if flow["client"]["cwd"] == work and flow["sid"] in said]
     ids = {flow["flow_id"] for flow in flows}
     return Run(
         name=name,
@@ -188,6 +194,27 @@ def test_each_request_is_rebuilt_as_it_was_sent(run: Run) -> None:
         for body, digest in bodies:
             assert orjson.loads(body)
             assert digest is None or digest == flow["request_sha256"]
+
+
+def test_the_log_tells_one_turn_with_its_call_and_its_answer(run: Run) -> None:
+    updates = list(turns.run(scan.read(scan.Source(run.directory, None), sids=frozenset(flow["sid"] for flow in run.flows))))
+    (turn,) = [update.turn for update in updates if isinstance(update, TurnClosed)]
+    assert MARKER in turn.text
+    assert "MOCK-FINAL-ANSWER" in turn.answer
+    assert (turn.outcome, len(turn.calls), turn.client["cwd"]) == ("idle", 1, str(LAB / f"work-{run.name}"))
+    (call,) = turn.calls
+    assert (call.results, "hello" in (call.result.text if call.result else "")) == (1, True)
+    assert turn.usage.output
+    assert [update for update in updates if isinstance(update, StrayResult)] == []
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_sub_agent_works_for_the_turn_of_its_user(name: str, runs: dict[str, Run]) -> None:
+    updates = list(turns.run(scan.read(scan.Source(runs[name].directory, None))))
+    mine = [update.turn for update in updates if isinstance(update, TurnClosed) and SPAWN in update.turn.text]
+    (turn,) = [turn for turn in mine if turn.client["name"] == CLIENTS[name]]
+    assert len(turn.agents) == 1
+    assert (turn.outcome, turn.number) == ("idle", 1)
 
 
 def test_nothing_passed_the_proxy_by(run: Run) -> None:
