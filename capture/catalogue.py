@@ -8,14 +8,9 @@ import orjson
 
 from capture import parts, providers
 from capture.events import Event, TextDelta
-from capture.files import parse
 from capture.messages import Assembler, Message, assemble, is_context
 from capture.reader import LogReader
-
-SAID_BEFORE = frozenset(  # parts in which a client sends back what the model has said
-    f"request.{name}"
-    for name in ("assistant", "model", "function_call", "custom_tool_call", "local_shell_call", "reasoning", "web_search_call")
-)
+from capture.requests import SAID_BEFORE, request_of
 
 
 class NotFound(LookupError):
@@ -61,14 +56,8 @@ def sessions(reader: LogReader) -> list[SessionRow]:
 
 def model_of(reader: LogReader, flow: dict[str, Any]) -> str | None:
     """The model a flow's request asks for: in the body, in the path (Gemini), or in a socket's first request."""
-    request = flow.get("request")
-    if isinstance(request, str):
-        request = parse(request.encode())
-    if isinstance(request, dict) and isinstance(request.get("model"), str):
-        return str(request["model"])
-    _, _, rest = str(flow.get("url", "")).partition("/models/")
-    if rest:
-        return rest.partition(":")[0].partition("/")[0]
+    if model := request_of(flow).model:
+        return model
     if flow.get("transport") == "websocket":
         for record in reader.flow_lines(flow["sid"], flow["flow_id"]):
             payload = reader.value(record)
