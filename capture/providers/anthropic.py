@@ -30,6 +30,7 @@ SHAPES = (
     Shape("content_block_delta", Holds.REASONING, ',"delta":{"type":"thinking_delta",'),
     Shape("content_block_delta", Holds.OTHER, ',"delta":{"type":"signature_delta",'),
     Shape("content_block_delta", Holds.OTHER, ',"delta":{"type":"citations_delta",'),
+    Shape("content_block_delta", Holds.TEXT | Holds.REASONING | Holds.ARGUMENTS | Holds.OTHER),
     Shape("content_block_start", Holds.OTHER, ',"content_block":{"type":"text","text":""'),
     Shape("content_block_start", Holds.OTHER, ',"content_block":{"type":"thinking","thinking":""'),
     Shape("content_block_start", Holds.TEXT | Holds.REASONING | Holds.CALL | Holds.OTHER),
