@@ -10,10 +10,11 @@ sys.path.insert(0, str(ROOT))
 
 from click.testing import CliRunner  # noqa: E402 (the path is set above)
 
-from capture import records  # noqa: E402
+from capture import records, tables  # noqa: E402
 from capture.cli import COMMANDS, cli  # noqa: E402
 
 LOG, COMMANDS_PAGE = ROOT / "docs" / "log.md", ROOT / "docs" / "commands.md"
+QUERY = ROOT / "docs" / "query.md"
 
 
 def log_page(text: str) -> str:
@@ -29,10 +30,23 @@ def log_page(text: str) -> str:
 def commands_page() -> str:
     """docs/commands.md: the help of every command."""
     parts = ["# Commands\n\nWhat `--help` says. Made by `python docs/generate.py`.\n"]
-    for words in ([], *([command.name or ""] for command in COMMANDS)):
+    for words in ([], *([name] for name in COMMANDS)):
         result = CliRunner(env={"COLUMNS": "100"}).invoke(cli, [*words, "--help"], prog_name="capture", terminal_width=100)
         parts.append(f"## {' '.join(['capture', *words])}\n\n```text\n{result.output.rstrip()}\n```\n")
     return "\n".join(parts)
+
+
+def query_page(text: str) -> str:
+    """docs/query.md with the tables of `capture query` as they are now."""
+    told = "\n".join(_columns(table) for table in tables.TABLES)
+    return re.sub(r"<!-- tables -->\n.*?<!-- end -->", lambda found: f"<!-- tables -->\n{told}<!-- end -->", text, flags=re.DOTALL)
+
+
+def _columns(table: tables.Table) -> str:
+    source = f"`{table.logged.file}`" if table.logged else f"made by pairing; keys: {', '.join(f'`{key}`' for key in table.keys)}"
+    rows = [f"| `{column.name}` | {column.type} | {column.says} |" for column in table.columns]
+    head = [f"### {table.name}", "", f"A row: {table.says} ({source}).", "", "| column | type | |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows, "", f"```sql\n{table.example};\n```", ""])
 
 
 def _table(model: str) -> str:
@@ -56,6 +70,7 @@ def _type(annotation: Any) -> str:
 
 def main() -> None:
     LOG.write_text(log_page(LOG.read_text("utf-8")), "utf-8")
+    QUERY.write_text(query_page(QUERY.read_text("utf-8")), "utf-8")
     COMMANDS_PAGE.write_text(commands_page(), "utf-8")
 
 

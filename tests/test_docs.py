@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capture.cli import COMMANDS
+from capture.cli import COMMANDS, command
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
@@ -21,16 +21,22 @@ def test_the_tables_of_fields_are_the_models() -> None:
     assert page == GENERATE["log_page"](page)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
-def test_every_command_is_told_of_in_the_readme(command: object) -> None:
-    assert f"capture {getattr(command, 'name', '')}" in (ROOT / "README.md").read_text("utf-8")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_told_of_in_the_readme(name: str) -> None:
+    assert f"capture {name}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_list_of_commands_has_every_file_and_says_what_the_commands_say() -> None:
+    files = {path.stem for path in (ROOT / "capture" / "commands").glob("*.py")} - {"__init__", "base"}
+    assert files == set(COMMANDS)
+    assert {name: command(name).short_help for name in COMMANDS} == COMMANDS
 
 
 def test_every_option_has_help() -> None:
     bare = [
-        f"{command.name} {parameter.name}"
-        for command in COMMANDS
-        for parameter in command.params
+        f"{name} {parameter.name}"
+        for name in COMMANDS
+        for parameter in command(name).params
         if parameter.param_type_name == "option" and not getattr(parameter, "help", None)
     ]
     assert bare == []

@@ -196,7 +196,7 @@ def test_two_runs_at_once_have_a_proxy_each(home: Home, model: str) -> None:
         (["up", "--dir", "/etc/passwd/log"], 2, "/etc/passwd"),
         (["up", "--confdir", "/proc/nowhere"], 2, "cannot write to /proc/nowhere"),
         (["env"], 2, "capture up"),
-        (["nonsense"], 2, "No such command"),
+        (["nonsense"], 2, "no such command"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing_running(home: Home, words: list[str], status: int, says: str) -> None:

@@ -3,14 +3,21 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from capture.files import default_directory
-from capture.proxy import command_name, default_confdir
+from capture.files import Unusable, default_directory
+
+if TYPE_CHECKING:
+    from capture.filters import Filter
+    from capture.questions import Question, Windows
+    from capture.scan import Notes, Source
 
 type Command[**P, R] = Callable[P, R]
 
@@ -49,12 +56,18 @@ def directory_option[**P, R](command: Command[P, R]) -> Command[P, R]:
     )(command)
 
 
+def _default_confdir() -> Path:
+    from capture.proxy import default_confdir  # not needed by the commands that read the log: 15 ms
+
+    return default_confdir()
+
+
 def confdir_option[**P, R](command: Command[P, R]) -> Command[P, R]:
     """`--confdir`: mitmproxy's folder."""
     return click.option(
         "--confdir",
         type=click.Path(path_type=Path),
-        default=default_confdir,
+        default=_default_confdir,
         show_default="~/.mitmproxy",
         callback=absolute,
         help="mitmproxy's folder, with its CA.",
@@ -64,6 +77,142 @@ def confdir_option[**P, R](command: Command[P, R]) -> Command[P, R]:
 def json_option[**P, R](command: Command[P, R]) -> Command[P, R]:
     """`--json`: for programs."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")(command)
+
+
+# -- what part of a log a command reads ----------------------------------------------------------------------------------------
+
+TAILS = 2  # ends of a log, of 2 and of 16 MiB, that are looked into before all is read
+ENGINES = ("auto", "index", "rg", "duckdb", "python")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `source_options` makes of its options."""
+
+    source: "Source"
+    filter: "Filter"  # its `sids(source)` are the sessions that `--session` means
+    engine: str
+    as_json: bool
+
+    @property
+    def for_people(self) -> bool:
+        """Whether a table is wanted; else NDJSON."""
+        return not self.as_json and sys.stdout.isatty()
+
+
+def source_options[R](command: Callable[..., R]) -> Callable[..., R]:
+    """The options of all commands that read a log; `command` gets an `Asked` before its own parameters."""
+
+    @wraps(command)
+    def filled(
+        directory: Path, file: str | None, since: str, until: str, session: str | None, as_json: bool, engine: str, **own: Any
+    ) -> R:
+        from capture.filters import Filter
+        from capture.scan import Source
+
+        return command(Asked(Source(directory, file), Filter(since, until, session), engine, as_json), **own)
+
+    for option in reversed(SOURCE_OPTIONS):
+        filled = option(filled)
+    return filled
+
+
+def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> str:
+    """A time of the log from what the user typed; \"\" for nothing."""
+    if not text:
+        return ""
+    from datetime import datetime
+
+    from capture.filters import EXAMPLES, moment
+
+    try:
+        return moment(text, datetime.now(), end=parameter.name == "until")
+    except (ValueError, OverflowError):
+        raise click.UsageError(f"{text} is no time for --{parameter.name}: try one of {EXAMPLES}", context) from None
+
+
+def _expanded(context: click.Context, parameter: click.Parameter, file: str | None) -> str | None:
+    return file if file in (None, "-") else str(Path(file).expanduser())
+
+
+SOURCE_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    directory_option,
+    click.option(
+        "--file",
+        metavar="FILE",
+        callback=_expanded,
+        help="Instead, one file of line records in any of the three dialects; - for stdin; also .gz and .zst.",
+    ),
+    click.option(
+        "--since", callback=_moment, metavar="WHEN", help="From then on: 7d, 2h, 30m, today, yesterday, 2026-11-21T17:07."
+    ),
+    click.option("--until", callback=_moment, metavar="WHEN", help="Until then; a day is meant whole."),
+    click.option("--session", metavar="ID", help="Only this session: its id, the beginning of it, or latest."),
+    json_option,
+    click.option("--engine", type=click.Choice(ENGINES), default="auto", help="How to read: all give the same answer."),
+)
+
+
+def last_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`-n`: how many rows."""
+    return click.option(
+        "-n",
+        "--last",
+        type=click.IntRange(min=0),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help="How many, the last ones; 0 for all.",
+    )
+
+
+def answer(asked: Asked, question: "Question", last: int) -> list[dict[str, Any]]:
+    """The last rows (0: all) that answer a question, for a table; on a pipe they are printed, and none are left to show."""
+    from capture import filters, questions, scan
+
+    notes = scan.Notes()
+    with filters.rereadable(asked.source) if asked.filter.session else nullcontext(asked.source) as source:
+        chosen = filters.sids(source, asked.filter.session)
+        windows = scan.windows(source, question.holds, engine=asked.engine, sids=chosen, notes=notes)
+        rows = questions.last(_each_with_its_own(notes, windows), question, last or None, asked.filter.within, asked.filter.since)
+    if not asked.for_people:
+        print_rows(rows)
+    heard(asked, notes, bool(rows))
+    if asked.for_people and not rows:
+        say("there is nothing of that kind")
+    return rows if asked.for_people else []
+
+
+def _each_with_its_own(notes: "Notes", windows: "Windows") -> "Windows":
+    """The first windows and the last; what was noted in one that did not do is forgotten.
+
+    A question that the end of a log does not answer is answered sooner by all of it, with the index, than by ever more of it.
+    """
+    for number, (items, whole) in enumerate(windows):
+        if whole or number < TAILS:
+            notes.bad.clear()
+            notes.count = 0
+            yield items, whole
+
+
+def heard(asked: Asked, notes: "Notes", something: bool) -> None:
+    """Says what was no record and therefore left out: no failure, the exit status stays. Raises Unusable where nothing is one."""
+    if not notes.count:
+        return
+    first, name = notes.bad[0], "stdin" if asked.source.file == "-" else short(notes.bad[0].file)
+    if not something and asked.source.file is not None and not _has_record(asked.source):
+        raise Unusable(f"{name} is no log: none of its lines is a record ({first.why})")
+    lines = "1 line was" if notes.count == 1 else f"{notes.count:,} lines were"
+    say(f"{lines} skipped, the first at byte {first.offset} of {name}: {first.why}")
+
+
+def _has_record(source: "Source") -> bool:
+    from capture.scan import read
+
+    return source.plain and next(read(source), None) is not None
+
+
+# -- voices ------------------------------------------------------------------------------------------------------------------
 
 
 def say(text: str) -> None:
@@ -114,8 +263,54 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: str, 
     console.print(out)
 
 
+def print_rows(rows: Iterable[dict[str, Any]]) -> None:
+    """NDJSON on stdout."""
+    from capture.jsonl import dumps
+
+    sys.stdout.flush()
+    for row in rows:
+        sys.stdout.buffer.write(dumps(row))
+    sys.stdout.buffer.flush()
+
+
+def when(t: str) -> str:
+    """A time of the log as people read it; without the date when it is of today."""
+    from datetime import date
+
+    return t[:19].replace("T", " ").removeprefix(f"{date.today().isoformat()} ")
+
+
+def distinct(ids: Sequence[str]) -> int:
+    """Characters that tell ids apart by their beginnings, 8 at least: what takes an id takes its beginning."""
+    length = 8
+    while len({each[:length] for each in ids}) < len(set(ids)):
+        length += 1
+    return length
+
+
+def one_line(text: str | None, most: int = 300) -> str:
+    """A text on one line of a table."""
+    line = " ".join((text or "")[: most * 4].split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def seconds(ms: float | None) -> str:
+    """A duration as people read it."""
+    if ms is None:
+        return ""
+    minutes, rest = divmod(ms / 1000, 60)
+    return f"{minutes:,.0f} min {rest:02.0f} s" if minutes else f"{rest:.1f} s"
+
+
+def dollars(cost: float | None) -> str:
+    """A cost as people read it; `?` where it is not known."""
+    return "?" if cost is None else f"${cost:,.2f}" if cost >= 1 or not cost else f"${cost:.4f}"
+
+
 def hint(words: str, directory: Path) -> str:
     """A command as it can be pasted: by the name it has here, for this log directory."""
+    from capture.proxy import command_name
+
     elsewhere = directory != default_directory(dict(os.environ)).absolute()
     ours, dashes, theirs = words.partition(" -- ")
     return f"{command_name()} {ours}" + (f" --dir {shlex.quote(str(directory))}" if elsewhere else "") + dashes + theirs
