@@ -1,1 +1,1 @@
-"""Measurements of what recording costs."""
+"""Measurements of what recording costs and how fast the log answers; logs whose truth is known."""

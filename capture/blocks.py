@@ -14,6 +14,7 @@ from capture.events import (
     ToolCallEnded,
     ToolCallStarted,
 )
+from capture.messages import joined
 from capture.scan import Item
 from capture.turns import run
 from capture.updates import Deltas, Exchange, Said
@@ -40,7 +41,7 @@ def deltas(items: Iterable[Item]) -> Iterator[Row]:
     for exchange, blocks in _exchanges(items):
         first = {channel: min((b.again for b in blocks if b.channel == channel), default=0) for channel in CHANNELS}
         for block in blocks:
-            text = "".join(block.pieces)
+            text = joined(block.pieces)
             if block.again == first[block.channel] and (text or block.name):
                 number += 1
                 named = {"name": block.name} if block.name else {}

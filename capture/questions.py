@@ -32,7 +32,6 @@ type Row = dict[str, Any]
 type Windows = Iterable[tuple[Iterator[Item], bool]]  # ever larger ends of a log; the last one (True) is all of it
 type Price = Callable[[str, str | None, UsageReported, str], float | None]  # as `prices.cost`
 
-DIGITS = 9  # decimals of a dollar: a token may cost a ten-millionth
 MARGIN = timedelta(seconds=60)  # at the beginning of a window things may be missing: lines of several writers stand a little
 # out of order, and a sub-agent may be known only by the call that started it, or a prompt's retelling by its first telling
 DIGITS = 9  # decimals of a dollar: a token may cost a ten-millionth

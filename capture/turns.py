@@ -434,7 +434,7 @@ class Pairing:
             return
         if call is None:
             call = next(iter(session.calls.get(result.call_id, ())), None)
-            yield StrayResult(result, exchange, call)
+            yield StrayResult(result, exchange, call, result.call_id in session.answered)
             return
         call.result = _richer(call.result, result)
         if call.result_t is None:

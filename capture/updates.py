@@ -259,7 +259,8 @@ class StrayResult:
 
     result: ToolResult
     exchange: Exchange
-    call: Call | None
+    call: Call | None  # the one of that id, while it waits
+    second: bool = False  # a call of that id has its result already
 
 
 @dataclass(frozen=True, slots=True)

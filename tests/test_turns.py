@@ -151,8 +151,8 @@ def test_a_result_for_no_call_and_a_second_one_are_told() -> None:
     said += [answer, user(result("t1", "one"))]
     wire.exchange(said, answer := says("Hm."))
     wire.exchange([*said, answer, user(result("t1", "two"), result("t9", "three"))], says("Done."))
-    strays = [(update.result.text, update.call is None) for update in run(wire.records) if isinstance(update, StrayResult)]
-    assert strays == [("two", True), ("three", True)]
+    strays = [(update.result.text, update.second) for update in run(wire.records) if isinstance(update, StrayResult)]
+    assert strays == [("two", True), ("three", False)]
     (made,) = closed(wire.records)
     assert made.result is not None
     assert made.result.text == "one"

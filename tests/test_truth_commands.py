@@ -1,0 +1,133 @@
+"""What the commands say of a made-up log is what its story says: the questions, the kinds, the check. Stories: bench/story.py."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.generate import FILES, Wanted, generate
+from bench.telling import FLOWS, LINES, load
+from capture.cli import cli
+from tests.test_truth import SESSIONS, SMALL
+
+ENGINES = ("auto", "index", "rg", "duckdb", "python")
+EVERYTHING = "100000"
+BY = {"session": "sid", "model": "model", "directory": "cwd", "day": "day"}  # what `stats --by` takes, and its name in the truth
+
+
+@pytest.fixture(scope="module", params=tuple(FILES))
+def log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp(request.param)
+    generate(Wanted(out, request.param, sessions=SESSIONS[request.param], nasty=True, scale=SMALL))
+    return out
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log in which nothing went wrong."""
+    out = tmp_path_factory.mktemp("clean")
+    generate(Wanted(out, sessions=8, scale=SMALL))
+    return out
+
+
+def capture(log: Path, *words: str) -> Result:
+    where = ("--dir", str(log)) if (log / FLOWS).exists() else ("--file", str(log / LINES))
+    return CliRunner().invoke(cli, [*words, *where], prog_name="capture")
+
+
+def ask(log: Path, *words: str) -> list[dict[str, Any]]:
+    result = capture(log, *words, "--json")
+    assert result.exit_code == 0, result.output[-500:]
+    return [json.loads(line) for line in result.stdout.split("\n") if line]  # texts hold other line ends
+
+
+def only(rows: Iterable[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("count", ("5", EVERYTHING))
+def test_prompts_lists_the_last_prompts(log: Path, count: str, engine: str) -> None:
+    found = ask(log, "prompts", "-n", count, "--engine", engine)
+    assert only(load(log, "prompts"), "t", "sid", "text")[-int(count) :] == only(found, "t", "sid", "text")
+    assert [row["i"] for row in found] == list(range(1, len(found) + 1))
+
+
+@pytest.mark.parametrize("count", ("3", EVERYTHING))
+def test_idle_lists_when_agents_went_idle(log: Path, count: str) -> None:
+    found = ask(log, "idle", "-n", count)
+    assert only(load(log, "idle"), "t", "sid")[-int(count) :] == only(found, "t", "sid")
+
+
+@pytest.mark.parametrize("mode", ("all", "paired"))
+def test_turns_lists_what_came_of_each_prompt(log: Path, mode: str) -> None:
+    found = ask(log, "turns", "--mode", mode, "-n", EVERYTHING)
+    truth = [turn(row) for row in load(log, "turns") if mode == "all" or row["idle_t"]]
+    assert ordered(truth) == ordered(only(found, *truth[0]))
+
+
+def turn(row: dict[str, Any]) -> dict[str, Any]:
+    usage = row["usage"]
+    return {
+        "sid": row["sid"],
+        "t": row["t"],
+        "idle_t": row["idle_t"],
+        "duration_ms": row["duration_ms"] and float(row["duration_ms"]),
+        "outcome": row["outcome"],
+        "prompt": row["text"],
+        "exchanges": row["exchanges"],
+        **tokens([usage]),
+    }
+
+
+def tokens(usages: Iterable[dict[str, Any]]) -> dict[str, int | None]:
+    """Sums in the words of the commands: `input` is all that was read; null what nobody says."""
+    found = list(usages)
+    sums = {
+        name: sum(each[name] or 0 for each in found) if any(each[name] is not None for each in found) else None
+        for name in ("cached", "written", "output", "reasoning")
+    }
+    return {"input": sum((each["fresh"] or 0) + (each["cached"] or 0) + (each["written"] or 0) for each in found), **sums}
+
+
+def test_pairs_gives_the_last_answer_to_each_prompt(log: Path) -> None:
+    found = ask(log, "pairs", "-n", EVERYTHING)
+    truth = [{"sid": row["sid"], "t": row["t"], "prompt": row["text"], "reply": row["answer"]} for row in load(log, "turns")]
+    assert ordered(truth) == ordered(only(found, *truth[0]))
+
+
+def test_deltas_gives_the_text_of_a_flow_by_the_end_of_its_id(log: Path) -> None:
+    for flow in load(log, "flows")[::7]:
+        found = ask(log, "deltas", flow["flow_id"][-12:])
+        assert flow["text"] == "".join(row["text"] for row in found if row["channel"] == "text")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("by", tuple(BY))
+def test_stats_adds_up_all_tokens(log: Path, by: str, engine: str) -> None:
+    found = ask(log, "stats", "--by", by, "--engine", engine)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in load(log, "exchanges"):
+        if any(value is not None for value in row["usage"].values()):
+            groups.setdefault((row | {"day": row["t"][:10]})[BY[by]], []).append(row["usage"])
+    truth = [{"by": name, **tokens(usages)} for name, usages in groups.items()]
+    got = [{"by": row["sid" if by == "session" else "cwd" if by == "directory" else by]} | row for row in found]
+    assert ordered(truth) == ordered(only([row for row in got if row["output"] is not None], *truth[0]))
+
+
+def test_bad_lines_are_said_on_stderr_with_the_place_of_the_first(log: Path) -> None:
+    """Those that were looked at: lines that begin like some that hold nothing of a question need not be."""
+    said = capture(log, "prompts", "-n", EVERYTHING).stderr.replace(",", "")
+    first = min(row["offset"] for row in load(log, "bad") if row["file"] == LINES)
+    assert re.search(rf"(\d+) lines were skipped the first at byte {first} of \S+{LINES}", said), said
