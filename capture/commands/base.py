@@ -81,7 +81,6 @@ def json_option[**P, R](command: Command[P, R]) -> Command[P, R]:
 
 # -- what part of a log a command reads ----------------------------------------------------------------------------------------
 
-TAILS = 2  # ends of a log, of 2 and of 16 MiB, that are looked into before all is read
 ENGINES = ("auto", "index", "rg", "duckdb", "python")
 
 
@@ -184,15 +183,11 @@ def answer(asked: Asked, question: "Question", last: int) -> list[dict[str, Any]
 
 
 def _each_with_its_own(notes: "Notes", windows: "Windows") -> "Windows":
-    """The first windows and the last; what was noted in one that did not do is forgotten.
-
-    A question that the end of a log does not answer is answered sooner by all of it, with the index, than by ever more of it.
-    """
-    for number, (items, whole) in enumerate(windows):
-        if whole or number < TAILS:
-            notes.bad.clear()
-            notes.count = 0
-            yield items, whole
+    """The windows; what was noted in one that did not do is forgotten."""
+    for items, whole in windows:
+        notes.bad.clear()
+        notes.count = 0
+        yield items, whole
 
 
 def heard(asked: Asked, notes: "Notes", something: bool) -> None:

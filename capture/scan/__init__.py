@@ -21,7 +21,7 @@ ENGINES: dict[str, Engine] = {
     "duckdb": vectorised.lines,
     "python": python.lines,
 }
-WINDOWS = (2 << 20, 16 << 20, 128 << 20, 1 << 30)  # bytes of tails to try before all is read
+WINDOWS = (2 << 20, 8 << 20, 32 << 20, 128 << 20)  # bytes of tails to try; beyond, all of a log with an index takes no longer
 INDEXED = 64 << 20  # bytes of a log that is worth an index
 SEARCHED = 4 << 20  # bytes of a log that is worth a process
 
