@@ -8,21 +8,44 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # from the ground up; a folder stands for all that is in it
     ("capture.jsonl", "capture.events"),
-    ("capture.wire", "capture.records", "capture.processes", "capture.samples"),
+    (
+        "capture.wire",
+        "capture.records",
+        "capture.processes",
+        "capture.samples",
+        "capture.prices",
+        "capture.toolcalls",
+    ),
     ("capture.providers", "capture.redact", "capture.files"),
-    ("capture.session", "capture.messages", "capture.parts", "capture.presence", "capture.reader"),
+    ("capture.session", "capture.messages", "capture.parts", "capture.presence", "capture.reader", "capture.tables"),
     ("capture.requests",),
-    ("capture.updates",),
-    ("capture.recorder", "capture.store", "capture.catalogue", "capture.proxy"),
-    ("capture.upstream",),
+    ("capture.recorder", "capture.store", "capture.catalogue", "capture.proxy", "capture.updates"),
+    ("capture.upstream", "capture.turns", "capture.findings", "capture.lives"),
+    ("capture.scan", "capture.rebuild"),
+    ("capture.rows", "capture.questions", "capture.blocks", "capture.sums", "capture.filters", "capture.extract", "capture.check"),
+    ("capture.sql", "capture.checking"),
+    ("capture.dataset",),
     ("addon", "capture.commands", "capture.cli", "capture.__main__"),
 )
+STAIRS = {  # the floors within a folder that is a pipeline, not a list of siblings
+    "capture.scan": (
+        ("kinds", "pieces", "templates"),
+        ("base",),
+        ("python", "rg", "beside", "index"),
+        ("vectorised", "reading"),
+        ("usage",),
+        ("facts",),
+        ("",),
+    )
+}
 LIBRARIES = {  # a library that only some may import, and who
     "mitmproxy": ("addon", "capture.commands.up"),
     "rich": ("capture.commands.base",),
     "click": ("capture.commands", "capture.cli"),
     "tornado": ("capture.upstream",),
     "websockets": ("capture.upstream",),
+    "duckdb": ("capture.sql", "capture.scan.vectorised"),
+    "genai_prices": ("capture.prices",),
     "psutil": ("capture.processes", "capture.commands"),
 }
 
@@ -56,6 +79,11 @@ def floor(module: str) -> int | None:
     return next((index for index, rooms in enumerate(FLOORS) for room in rooms if _in(module, room)), None)
 
 
+def _step(stairs: tuple[tuple[str, ...], ...], name: str) -> int:
+    """Which of the stairs a module of a folder stands on. Raises StopIteration for one that stands on none."""
+    return next(step for step, rooms in enumerate(stairs) if name.removeprefix(".") in rooms)
+
+
 def _in(module: str, room: str) -> bool:
     return module == room or module.startswith(room + ".")
 
@@ -78,6 +106,9 @@ def test_imports_point_down() -> None:
 def _neighbours(module: str, imported: str) -> bool:
     """Who may see each other on one floor: siblings their `base`, `__init__` siblings, the addon's files, `cli` the commands."""
     folder, _, _ = imported.rpartition(".")
+    for house, stairs in STAIRS.items():
+        if _in(module, house) and _in(imported, house):
+            return _step(stairs, imported.removeprefix(house)) < _step(stairs, module.removeprefix(house))
     if _in(module, "addon") and _in(imported, "addon"):
         return True
     if module in ("capture.cli", "capture.__main__"):
