@@ -174,7 +174,7 @@ class Assembler:
                     if arguments is not None:
                         call.pieces = [arguments]
             case ToolResult():
-                message.results.append(event)
+                _once(message.results, event)
             case UsageReported():
                 message.usage = message.usage.newer(event) if message.usage else event
             case Stopped(reason):
@@ -184,15 +184,15 @@ class Assembler:
             case Failed(kind, text):
                 message.failed = f"{kind}: {text}"
             case Sealed():
-                message.sealed.append(event)
+                _once(message.sealed, event)
             case Cited(payload):
-                message.citations.append(payload)
+                _once(message.citations, payload)
             case ImageSeen():
-                message.images.append(event)
+                _once(message.images, event)
             case RateLimited(payload):
                 message.limits.append(payload)
             case IdGiven():
-                message.ids.append(event)
+                _once(message.ids, event)
             case Unknown():
                 message.unknown.append(event)
             case PromptGiven() | WentIdle():
@@ -218,6 +218,12 @@ def assemble(events: Iterable[Event], role: str = "assistant") -> Iterator[Messa
     for event in events:
         yield from assembler.feed(event)
     yield from assembler.close()
+
+
+def _once[T](told: list[T], event: T) -> None:
+    """Adds what was not told yet: Responses say what they said again in `output_item.done` and in their last frame."""
+    if event not in told:
+        told.append(event)
 
 
 def is_context(text: str) -> bool:

@@ -190,6 +190,7 @@ def test_what_responses_tell_several_times_counts_once(deltas: bool, dones: bool
     ]
     assert said.usage == UsageReported(fresh=10, cached=20, output=8, reasoning=3)
     assert said.stopped == "completed"
+    assert [(each.kind, each.data) for each in said.sealed] == ([("encrypted", "e")] if items or last else [])
 
 
 def test_a_lost_delta_is_made_good_by_the_whole() -> None:

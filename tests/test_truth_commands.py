@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,70 @@ def test_bad_lines_are_said_on_stderr_with_the_place_of_the_first(log: Path) -> 
     said = capture(log, "prompts", "-n", EVERYTHING).stderr.replace(",", "")
     first = min(row["offset"] for row in load(log, "bad") if row["file"] == LINES)
     assert re.search(rf"(\d+) lines were skipped the first at byte {first} of \S+{LINES}", said), said
+
+
+# -- kinds -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kinds(log: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every kind."""
+    out = tmp_path_factory.mktemp("kinds")
+    result = capture(log, "extract", "--out-dir", str(out))
+    assert result.exit_code == 0, result.output[-500:]
+    return {path.stem: [json.loads(line) for line in path.read_bytes().splitlines()] for path in out.glob("*.jsonl")}
+
+
+def test_user_prompts_are_those_of_the_story(log: Path, kinds: dict[str, list[dict[str, Any]]]) -> None:
+    assert ordered(only(kinds["user_prompts"], "t", "sid", "text")) == ordered(only(load(log, "prompts"), "t", "sid", "text"))
+
+
+def test_exchanges_are_those_of_the_story(log: Path, kinds: dict[str, list[dict[str, Any]]]) -> None:
+    names = ("sid", "flow_id", "number", "t", "model", "cwd", "agent", "turn")
+    assert ordered(only(kinds["call_index"], *names)) == ordered(only(load(log, "exchanges"), *names))
+    marked = {(row["flow_id"], row["number"]): row["background"] is not None for row in load(log, "exchanges")}
+    if (log / FLOWS).exists():  # only a request says that nobody waits for it
+        assert marked == {(row["flow_id"], row["number"]): row["background"] is not None for row in kinds["call_index"]}
+
+
+def test_answers_stops_and_reasoning_are_those_of_the_story(log: Path, kinds: dict[str, list[dict[str, Any]]]) -> None:
+    truth = load(log, "exchanges")
+    where = ("flow_id", "number")
+    said = [row for row in kinds["assistant_messages"] if row["text"]]
+    assert ordered(only(said, *where, "text")) == ordered(only([row for row in truth if row["text"]], *where, "text"))
+    stopped = [{"flow_id": row["flow_id"], "number": row["number"], "stop": row["stopped"]} for row in kinds["stop_reasons"]]
+    assert ordered(stopped) == ordered(only(truth, *where, "stop"))
+    thought = {(row["flow_id"], row["number"]): row["reasoning_chars"] for row in kinds["reasoning_presence"]}
+    assert all(thought[row["flow_id"], row["number"]] == len(row["reasoning"]) for row in truth if row["reasoning"])
+
+
+def test_tokens_are_those_of_the_story(log: Path, kinds: dict[str, list[dict[str, Any]]]) -> None:
+    truth = [row for row in load(log, "exchanges") if any(count is not None for count in row["usage"].values())]
+    counts = tuple(truth[0]["usage"])
+    expected = [{"flow_id": row["flow_id"], "number": row["number"]} | row["usage"] for row in truth]
+    assert ordered(only(kinds["token_usage"], "flow_id", "number", *counts)) == ordered(expected)
+
+
+def test_calls_and_results_are_those_of_the_story(log: Path, kinds: dict[str, list[dict[str, Any]]]) -> None:
+    truth = load(log, "calls")
+    assert ordered([_made(row) for row in kinds["tool_calls"]]) == ordered([_made(row) for row in truth])
+    results = sorted(row["result"] for row in truth if row["result"] is not None)
+    strays = [row["text"] for row in kinds["function_call_errors"] if row["problem"] == "stray_result"]
+    assert results == sorted(row["text"] for row in kinds["tool_results"] if row["text"] not in strays)
+
+
+def _made(row: dict[str, Any]) -> dict[str, Any]:
+    arguments = row["arguments"]
+    if isinstance(arguments, str):
+        with suppress(ValueError):
+            arguments = json.loads(arguments)
+    return {"sid": row["sid"], "flow_id": row["flow_id"], "name": row["name"], "arguments": arguments, "agent": row["agent"]}
+
+
+def test_sub_agents_and_errors_are_those_of_the_story(log: Path, kinds: dict[str, list[dict[str, Any]]]) -> None:
+    if not (log / FLOWS).exists():
+        return  # the older logs name neither
+    agents = [{"agent": row["agent"], "turn": row["turn"], "exchanges": row["exchanges"]} for row in load(log, "agents")]
+    assert ordered(only(kinds["subagents"], "agent", "turn", "exchanges")) == ordered(agents)
+    refused = [row for row in load(log, "errors") if row["status"] >= 400]
+    assert ordered(only(refused, "flow_id", "status")) == ordered(only(kinds["http_errors"], "flow_id", "status"))
