@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from bench.generate import FILES, Wanted, generate
 from bench.story import Scale
 from bench.telling import FLOWS, LINES, load
-from capture import checking, samples
+from capture import check, samples
+from capture.check.findings import KINDS, Report
+from capture.check.lives import NEXT, ODD
 from capture.cli import cli
 from capture.filters import Filter
-from capture.findings import KINDS, Report
-from capture.lives import NEXT, ODD
 from capture.scan import Source
 from capture.store import LogWriter
 from tests import golden, talk
@@ -31,7 +31,7 @@ def source(log: Path) -> Source:
 
 
 def report(log: Path, deep: bool = False) -> Report:
-    return checking.checked(source(log), Filter(), deep=deep)[0]
+    return check.checked(source(log), Filter(), deep=deep)[0]
 
 
 def put(log: Path, records: list[dict[str, Any]]) -> Path:

@@ -20,14 +20,15 @@ FLOORS = (  # from the ground up; a folder stands for all that is in it
     ("capture.session", "capture.messages", "capture.parts", "capture.presence", "capture.reader", "capture.tables"),
     ("capture.requests",),
     ("capture.recorder", "capture.store", "capture.catalogue", "capture.proxy", "capture.updates"),
-    ("capture.upstream", "capture.turns", "capture.findings", "capture.lives"),
-    ("capture.scan", "capture.rebuild"),
-    ("capture.rows", "capture.questions", "capture.blocks", "capture.sums", "capture.filters", "capture.extract", "capture.check"),
-    ("capture.sql", "capture.checking"),
+    ("capture.upstream", "capture.turns"),
+    ("capture.scan",),
+    ("capture.rows", "capture.questions", "capture.blocks", "capture.sums", "capture.filters", "capture.extract"),
+    ("capture.sql", "capture.check"),
     ("capture.dataset",),
     ("addon", "capture.commands", "capture.cli", "capture.__main__"),
 )
 STAIRS = {  # the floors within a folder that is a pipeline, not a list of siblings
+    "capture.check": (("findings",), ("lives", "seen", "rebuild"), ("whole",), ("",)),
     "capture.scan": (
         ("kinds", "pieces", "templates"),
         ("base",),
@@ -36,7 +37,7 @@ STAIRS = {  # the floors within a folder that is a pipeline, not a list of sibli
         ("usage",),
         ("facts",),
         ("",),
-    )
+    ),
 }
 LIBRARIES = {  # a library that only some may import, and who
     "mitmproxy": ("addon", "capture.commands.up"),

@@ -22,7 +22,7 @@ from capture.commands.base import (
 from capture.files import Unusable
 
 if TYPE_CHECKING:
-    from capture.findings import Finding, Kind, Report
+    from capture.check.findings import Finding, Kind, Report
 
 FEW = 5  # findings of a kind that are shown one by one
 STYLES = {"error": "bad", "warning": "user", "note": "quiet"}
@@ -43,8 +43,8 @@ def check(asked: Asked, deep: bool, calls: bool, strict: bool, everything: bool)
 
     Exit status: 0 complete, 1 not complete (with --strict also on warnings), 2 wrong usage.
     """
-    from capture import checking
-    from capture.findings import Severity
+    from capture import check as checking
+    from capture.check.findings import Severity
 
     with _readable(asked) as source:
         report, rows = checking.checked(source, asked.filter, asked.engine, deep=deep, calls=calls)
@@ -69,7 +69,7 @@ def _readable(asked: Asked) -> Any:
 
 
 def _show(report: "Report", rows: list[dict[str, Any]], most: int | None) -> None:
-    from capture.findings import KINDS
+    from capture.check.findings import KINDS
 
     if rows:
         _table(rows)

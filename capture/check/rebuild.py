@@ -9,8 +9,8 @@ from typing import IO
 import orjson
 
 from capture import parts
+from capture.check.findings import Finding
 from capture.files import FLOWS, LINES, parse, whole_lines
-from capture.findings import Finding
 from capture.reader import LogReader
 
 CACHED = 1024  # parts kept in memory: a session's requests say the same ones again and again

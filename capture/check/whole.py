@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from capture import parts
+from capture.check.findings import Finding, Report
+from capture.check.lives import Lives
+from capture.check.rebuild import number
+from capture.check.seen import Seen, of_end, of_lines
 from capture.events import MessageStarted, UsageReported
 from capture.files import parse, safe_name
-from capture.findings import Finding, Report
 from capture.jsonl import loads
-from capture.lives import Lives
-from capture.rebuild import number
 from capture.scan import Item, Notes
 from capture.scan.base import Lines
 from capture.scan.reading import NAMES, TYPES
-from capture.seen import Seen, of_end, of_lines
 from capture.turns import Pairing
 from capture.updates import Answered, Said, Update
 

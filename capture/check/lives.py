@@ -13,8 +13,8 @@ from enum import Enum, auto
 from typing import Any
 
 from capture import providers
+from capture.check.findings import Finding, Report
 from capture.events import ToolCallStarted, ToolResult
-from capture.findings import Finding, Report
 from capture.jsonl import loads
 from capture.providers.base import member
 from capture.requests import SAID_BEFORE

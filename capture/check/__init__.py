@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from capture import filters, presence
-from capture.check import Check, bad_lines
+from capture.check.findings import Report
+from capture.check.rebuild import deep as compared
+from capture.check.whole import Check, bad_lines
 from capture.filters import Filter
-from capture.findings import Report
 from capture.providers.base import Holds
-from capture.rebuild import deep as compared
 from capture.scan import ENGINES, Notes, Source, chosen
 from capture.scan.beside import Log, Nothing
 from capture.scan.kinds import Wanted
