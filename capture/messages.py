@@ -1,5 +1,6 @@
 """Events put together: what was said by whom, as far as it has been said."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, assert_never
@@ -28,21 +29,25 @@ from capture.events import (
     WentIdle,
 )
 
-CONTEXT = (  # how texts begin that a client puts in a user's mouth (claude-code, codex, gemini-cli, kimi-code)
-    "<system-reminder>",
-    "<environment_context>",
-    "<session_context>",
-    "<permissions instructions>",
-    "<user_instructions>",
-    "<INSTRUCTIONS>",
-    "# AGENTS.md instructions",
-    "<turn_aborted>",
-    "[Request interrupted by user",
-    "<local-command-caveat>",
-    "<local-command-stdout>",
-    "<command-name>",
-    "<command-message>",
+TAGS = (  # what clients put into a user's mouth between tags, closed or not (claude-code, codex, gemini-cli, kimi-code)
+    *("system-reminder", "environment_context", "session_context", "permissions instructions", "user_instructions", "INSTRUCTIONS"),
+    *("turn_aborted", "local-command-caveat", "local-command-stdout", "local-command-stderr", "command-name", "command-message"),
+    *("command-args", "bash-input", "bash-stdout", "bash-stderr", "task-notification", "ide_opened_file", "ide_selection"),
+    *("user_shell_command", "subagent_notification", "user-prompt-submit-hook"),
 )
+CONTEXT = (  # how such texts begin that have no tags
+    "# AGENTS.md instructions",
+    "[Request interrupted by user",
+    "Caveat: The messages below",
+    "Stop hook feedback:",
+    "This session is being continued from a previous conversation",
+    "Another language model started to solve this problem",
+)
+SUMMARY = (
+    "Your task is to create a detailed summary of the conv",
+    "You are performing a CONTEXT CHECKPOINT COMPACTION",
+)  # compaction
+OPENED = re.compile(rf"\s*<({'|'.join(map(re.escape, TAGS))})(?:\s[^>]*)?>")
 
 
 def joined(pieces: Iterable[str]) -> str:
@@ -226,6 +231,15 @@ def _once[T](told: list[T], event: T) -> None:
         told.append(event)
 
 
+def typed(text: str) -> str:
+    """What of a user's text a human wrote: without what the client put before it, or nothing."""
+    while found := OPENED.match(text):
+        _, closed, text = text.partition(f"</{found[1]}>")
+        if not closed:
+            return ""
+    return "" if text.lstrip().startswith((*CONTEXT, *SUMMARY)) else text
+
+
 def is_context(text: str) -> bool:
     """Whether a user text is what the client put there about itself, not what a human wrote."""
-    return text.lstrip().startswith(CONTEXT)
+    return bool(text.strip()) and not typed(text).strip()

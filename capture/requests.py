@@ -5,7 +5,7 @@ place of each part. What clients send was seen on the wire (claude-code 2.1.329,
 gemini-cli 0.61.0, opencode 1.18.33).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,8 @@ def request_in(flow: dict[str, Any], frame: dict[str, Any]) -> Request:
 def headers(flow: dict[str, Any]) -> dict[str, str]:
     """The request headers of a flow record by lower-case name; the first of several wins."""
     found: dict[str, str] = {}
-    for pair in flow.get("request_headers") or ():
+    pairs = flow.get("request_headers")
+    for pair in pairs if isinstance(pairs, list) else ():
         if isinstance(pair, list) and len(pair) == 2:
             found.setdefault(str(pair[0]).lower(), str(pair[1]))
     return found
@@ -102,11 +103,10 @@ def _with_background(request: Request, why: str) -> Request:
     return Request(request.body, request.model, request.said, request.other, request.tools, request.previous, why)
 
 
-def _references(value: Any) -> Iterable[str]:
+def _references(value: Any) -> list[str]:
     """Ids of the parts that a field refers to: it is one reference, or a list of them."""
-    for item in value if isinstance(value, list) else (value,):
-        if isinstance(item, dict) and isinstance(item.get("$part"), str):
-            yield item["$part"]
+    listed = value if isinstance(value, list) else [value]
+    return [found for item in listed if isinstance(item, dict) and isinstance(found := item.get("$part"), str)]
 
 
 # -- calls that no user waits for --------------------------------------------------------------------------------------------

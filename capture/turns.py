@@ -22,6 +22,7 @@ from capture import providers
 from capture.events import (
     Event,
     IdGiven,
+    ImageSeen,
     MessageStarted,
     PromptGiven,
     RateLimited,
@@ -35,7 +36,7 @@ from capture.events import (
     WentIdle,
 )
 from capture.jsonl import loads
-from capture.messages import Assembler, is_context
+from capture.messages import SUMMARY, Assembler, typed
 from capture.providers import End, Provider
 from capture.requests import SAID_BEFORE, Request, request_in, request_of
 from capture.updates import (
@@ -61,7 +62,7 @@ from capture.updates import (
     total,
 )
 
-MAX_SESSIONS = 512  # sessions remembered; the one longest silent is closed first
+MAX_SESSIONS = 512  # sessions whose conversations are remembered, the ones last heard of
 MAX_FLOWS = 20_000  # flows without a flow record that are remembered
 MAX_HISTORIES = 8  # conversations within a session, told apart by what they begin with
 REPEATED = 4096  # characters of a prompt or a result kept for the day when the client says the very same again
@@ -79,6 +80,7 @@ class _History:
 
     ids: tuple[str, ...]
     agent: str | None = None  # the sub-agent whose conversation it is
+    answered: bool = False  # its last request has its answer: the same request once more is no retry
 
 
 @dataclass(slots=True)
@@ -94,6 +96,8 @@ class _Flow:
     waits: Request | None = None  # an HTTP request whose parts are still being told
     told: list[Part] = field(default_factory=list)  # parts told since the last request
     history: _History | None = None  # its conversation
+    asked: Request | None = None  # its last request
+    failed: bool = False  # that one got no answer
     exchange: Exchange | None = None  # the one being answered
     assembler: Assembler | None = None
     calls: dict[str, Call] = field(default_factory=dict)  # of that answer, by key
@@ -138,7 +142,8 @@ class Pairing:
     def __init__(self, events: bool = False) -> None:
         self._events = events
         self._flows: dict[str, _Flow] = {}
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions: dict[str, _Session] = {}
+        self._warm: OrderedDict[str, None] = OrderedDict()  # sids whose parts are remembered, the one last heard of at the end
         self._parents: dict[str, str] = {}  # sid of a sub-agent's own session → sid of the session it works for
 
     def feed(self, record: "dict[str, Any] | Deltas") -> Iterator[Update]:
@@ -166,7 +171,7 @@ class Pairing:
     def _opened(self, record: dict[str, Any]) -> Iterator[Update]:
         client = _object(record.get("client"))
         flow_id, sid = str(record["flow_id"]), str(record["sid"])
-        if (parent := client.get("parent_id")) and parent != sid and parent in self._sessions:
+        if (parent := _word(client.get("parent_id"))) and parent != sid and parent in self._sessions:
             self._parents[sid] = parent
         provider = providers.called(str(record.get("provider")), str(record.get("api")))
         flow = self._flows[flow_id] = _Flow(flow_id, sid, record, provider, client, _word(client.get("agent_id")))
@@ -243,8 +248,12 @@ class Pairing:
 
     def _ask(self, flow: _Flow, request: Request, t: str) -> Iterator[Update]:
         session = self._session(flow.sid)
-        before = flow.history or _continued(session, request.said)
-        fresh = _new_in(session, request, before)
+        before = (flow.history if flow.is_socket else None) or _continued(session, request.said)
+        retried = flow.failed and flow.asked is not None and _same(flow.asked, request)
+        fresh = [] if retried else _new_in(session, request, before)
+        flow.asked, flow.failed = request, False
+        if any(part.asks_summary for part in _after_the_answer(fresh)):
+            request = replace(request, background="compaction")
         flow.waits, flow.told = None, []
         exchange = Exchange(
             flow_id=flow.id,
@@ -255,7 +264,7 @@ class Pairing:
             t=t,
             request=request,
             client=flow.client,
-            agent=flow.agent or (before.agent if before else None) or _given_by_a_call(session, fresh),
+            agent=flow.agent or (before.agent if before else _given_by_a_call(session, fresh)),
             parent=_word(flow.client.get("parent_id")) or self._parents.get(flow.sid),
             new=fresh,
             status=flow.status,
@@ -291,14 +300,15 @@ class Pairing:
         """The conversation as it is now. A request that leaves what was known is another one: the old one may go on too."""
         if request.previous is not None and flow.history:
             flow.history.ids += request.said
+            flow.history.answered = False
             return
         if before and request.said[: len(before.ids)] == before.ids:
-            before.ids = request.said
+            before.ids, before.answered = request.said, False
         else:
             before = _History(request.said, agent)
             session.histories.append(before)
             del session.histories[:-MAX_HISTORIES]
-        if flow.record and flow.is_socket:
+        if flow.record:
             flow.history = before
 
     def _begin(self, flow: _Flow, exchange: Exchange) -> None:
@@ -375,13 +385,17 @@ class Pairing:
 
     def _declared(self, flow: _Flow, exchange: Exchange, key: str, call_id: str, name: str, server: bool, t: str) -> None:
         session = self._session(flow.sid)
-        named = call_id != name  # Gemini's calls may have no id: the name stands for it
+        again = exchange.provider == "codex_log" or not exchange.new  # the codex log has each call several times; a retried request
         made = next((made for made in reversed(exchange.answer.calls) if made.call_id == call_id), None)
-        if made is None or (key in flow.calls and flow.calls[key].call_id == call_id) or (named and call_id in session.answered):
+        if made is None or (key in flow.calls and flow.calls[key].call_id == call_id):
             return
-        if named and (twin := next(iter(session.calls.get(call_id, ())), None)):
-            flow.calls[key] = twin  # told again: a retried request, or the codex log, which has each call several times
-            return
+        if again and call_id != name:  # Gemini's calls may have no id: the name stands for it
+            if call_id in session.answered:
+                return
+            if twin := next(iter(session.calls.get(call_id, ())), None):
+                flow.calls[key] = twin
+                return
+        session.answered.discard(call_id)
         call = flow.calls[key] = Call(call_id, name, flow.sid, flow.id, t, made, exchange.agent, server)
         exchange.calls.append(call)
         session.calls.setdefault(call_id, []).append(call)
@@ -399,6 +413,9 @@ class Pairing:
                 yield CallMade(call)
         flow.exchange, flow.assembler, flow.calls = None, None, {}
         exchange.ended_t, exchange.outcome = exchange.ended_t or t, outcome
+        flow.failed = outcome != "complete" or exchange.answer.failed is not None
+        if flow.history and not exchange.background:
+            flow.history.answered = not flow.failed
         session = self._session(flow.sid)
         if _only_retold(exchange):
             exchange.retold = True
@@ -429,7 +446,7 @@ class Pairing:
     # -- calls and their results ------------------------------------------------------------------------------------------------
 
     def _result(self, session: _Session, exchange: Exchange, result: ToolResult, t: str) -> Iterator[Update]:
-        call = next((call for call in session.calls.get(result.call_id, ()) if call.result is None or call.result.again), None)
+        call = _waiting(session.calls.get(result.call_id, ()), exchange.agent)
         if call is None and result.again and result.call_id in session.answered:
             return
         if call is None:
@@ -499,16 +516,22 @@ class Pairing:
         session = self._sessions.get(sid)
         if session is None:
             session = self._sessions[sid] = _Session(sid)
-        else:
-            self._sessions.move_to_end(sid)
+        self._warm[sid] = None
+        self._warm.move_to_end(sid)
         return session
 
     def forgotten(self) -> Iterator[Update]:
-        """Closes the sessions beyond the number that is remembered; `run` calls it now and then."""
-        while len(self._sessions) > MAX_SESSIONS:
-            sid, session = next(iter(self._sessions.items()))
-            yield from self._forget(session)
-            del self._sessions[sid]
+        """Lets go what the sessions longest silent had said, beyond so many; `run` calls it now and then.
+
+        Their open calls and their unfinished turns stay: they may be answered yet.
+        """
+        while len(self._warm) > MAX_SESSIONS:
+            sid, _ = self._warm.popitem(last=False)
+            session = self._sessions[sid]
+            session.parts.clear()
+            session.histories.clear()
+            if session.turn and session.turn.outcome == "idle" and not session.calls:
+                yield from self._close_turn(session, "idle")
 
     def _forget(self, session: _Session) -> Iterator[Update]:
         yield from self._tell_retold(session)
@@ -557,6 +580,8 @@ def _new_in(session: _Session, request: Request, before: _History | None) -> lis
     if request.previous is not None or before is None:
         return _known(session, ids)
     same = len(before.ids) if ids[: len(before.ids)] == before.ids else _common(before.ids, ids)
+    if before.answered and ids == before.ids:
+        return _after_the_answer(_known(session, ids))  # asked, answered, and asked again
     rest = Counter(before.ids[same:])
     fresh = []
     for part_id in ids[same:]:
@@ -584,23 +609,36 @@ def _after_the_answer(parts: list[Part]) -> list[Part]:
 
 def _read_part(provider: Provider, part_id: str, event: str, t: str, flow: _Flow, value: Any) -> Part:
     """A part, with what a human wrote in it and the results it holds."""
-    human, results = [], []
+    human: list[str] = []
+    results: list[ToolResult] = []
+    images = summary = False
     for said in () if event in SAID_BEFORE or event == "request.tools" else provider.decode_part(event, value):
         match said:
-            case TextDelta(text, "user") if text.strip() and not is_context(text):
-                human.append(text)
+            case TextDelta(text, "user"):
+                summary = summary or text.startswith(SUMMARY)
+                if (text := typed(text)).strip():
+                    human.append(text)
             case ToolResult():
                 results.append(said)
-    return Part(part_id, event, t, flow.sid, flow.id, value, "\n".join(human) or None, tuple(results))
+            case ImageSeen(role="user"):
+                images = True
+    if images and not human and not results:
+        human.append("[image]")
+    return Part(part_id, event, t, flow.sid, flow.id, value, "\n".join(human) or None, tuple(results), summary)
 
 
 def _given_by_a_call(session: _Session, parts: list[Part]) -> str | None:
-    """The open call that gave a sub-agent its task, word for word: some clients tell their sub-agents by nothing else."""
+    """The call that gave a sub-agent its task, word for word: some clients tell their sub-agents by nothing else."""
     texts = {part.human.strip() for part in _after_the_answer(parts) if part.human}
-    for calls in session.calls.values() if texts else ():
-        for call in calls:
-            if any(text in call.arguments for text in _as_json(texts)) and _says_exactly(call.arguments, texts):
-                return call.call_id
+    if not texts:
+        return None
+    beginnings = _as_json(texts)
+    made = [call for calls in session.calls.values() for call in calls]
+    if session.turn:
+        made += session.turn.calls  # a task in the background is answered at once
+    for call in made:
+        if any(text in call.arguments for text in beginnings) and _says_exactly(call.arguments, texts):
+            return call.call_id
     return None
 
 
@@ -615,6 +653,11 @@ def _says_exactly(arguments: str, texts: set[str]) -> bool:
     except ValueError:
         return False
     return isinstance(value, dict) and any(isinstance(each, str) and each.strip() in texts for each in value.values())
+
+
+def _same(one: Request, other: Request) -> bool:
+    """Whether a socket asks the same again."""
+    return one.previous is not None and (one.previous, one.said) == (other.previous, other.said)
 
 
 def _only(told: list[Part]) -> Request:
@@ -709,6 +752,16 @@ def _richer(before: ToolResult | None, result: ToolResult) -> ToolResult:
         seconds=before.seconds if result.seconds is None else result.seconds,
         is_error=before.is_error or result.is_error,
     )
+
+
+def _waiting(calls: Iterable[Call], agent: str | None) -> Call | None:
+    """The call that a result is for: of the same agent, of the last answer that made such calls, the first without a result.
+
+    Ids come again in a session (`call_0` in each answer of a local server), and Gemini's calls may have none.
+    """
+    open_calls = [call for call in calls if call.result is None or call.result.again]
+    mine = [call for call in open_calls if call.agent == agent] or open_calls
+    return next((call for call in mine if call.flow_id == mine[-1].flow_id), None)
 
 
 def _drop(session: _Session, call: Call) -> None:

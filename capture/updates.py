@@ -63,6 +63,7 @@ class Part:
     value: Any  # its JSON value; None once it was handed on
     human: str | None = None  # what a human wrote in it
     results: tuple[ToolResult, ...] = ()
+    asks_summary: bool = False  # the client wants the conversation in short, to go on with less of it
 
     @property
     def said_before(self) -> bool:

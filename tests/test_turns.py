@@ -174,6 +174,90 @@ def test_a_history_that_is_sent_again_after_a_while_asks_nothing_new() -> None:
     assert [turn.text for turn in turns(wire.records)] == ["Run the tests", "Thank you", "Go on"]
 
 
+def test_ids_of_calls_may_come_again() -> None:
+    wire, said = Wire(), []
+    for number in range(3):
+        said.append(user(f"prompt {number}"))
+        wire.exchange(said, made := says(call("call_0", command=f"ls {number}")))
+        said += [made, user(result("call_0", f"result {number}"))]
+        wire.exchange(said, answer := says("Done."))
+        said.append(answer)
+    assert [(json.loads(made.arguments)["command"], made.result and made.result.text) for made in closed(wire.records)] == [
+        (f"ls {number}", f"result {number}") for number in range(3)
+    ]
+    assert not [update for update in run(wire.records) if isinstance(update, StrayResult)]
+
+
+def test_a_user_may_say_what_an_open_call_says() -> None:
+    wire, said = Wire(), [user("Look")]
+    wire.exchange(said, made := says(call("t1", command="continue")))
+    wire.exchange([*said, made, user(result("t1", "denied", error=True), "continue")], says("So be it."))
+    assert [(turn.text, turn.answer, list(turn.agents)) for turn in turns(wire.records)] == [
+        ("Look", "", []),
+        ("continue", "So be it.", []),
+    ]
+
+
+def test_the_same_question_asked_anew_is_a_prompt_and_no_retry() -> None:
+    wire = Wire()
+    for text in ("hi", "hi", "yo", "hi"):
+        wire.exchange([user(text)], says(f"{text}!"))
+    assert [(turn.text, turn.answer, turn.exchanges) for turn in turns(wire.records)] == [
+        ("hi", "hi!", 1),
+        ("hi", "hi!", 1),
+        ("yo", "yo!", 1),
+        ("hi", "hi!", 1),
+    ]
+
+
+def test_a_compaction_goes_on_with_the_turn() -> None:
+    wire, said = Wire(), [user("Build it all")]
+    wire.exchange(said, made := says(call("t1", command="make")))
+    said += [made, user(result("t1"))]
+    wire.exchange([*said, user("Your task is to create a detailed summary of the conversation so far.")], says("It is built."))
+    short = user("This session is being continued from a previous conversation. It is built.")
+    wire.exchange([short], says("All built."))
+    (turn,) = turns(wire.records)
+    assert (turn.text, turn.answer, turn.outcome, turn.exchanges) == ("Build it all", "All built.", "idle", 2)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "text"),
+    [
+        ([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}], "[image]"),
+        ([f"{REMINDER}\nReally do it"], "\nReally do it"),
+        (["<ide_opened_file>a.py</ide_opened_file>", "Explain"], "Explain"),
+        (["<b>bold</b> words"], "<b>bold</b> words"),
+    ],
+)
+def test_what_a_human_wrote_is_told_from_what_a_client_put_there(blocks: list[Any], text: str) -> None:
+    wire = Wire()
+    wire.exchange([user(*blocks)], says("Yes."))
+    assert [turn.text for turn in turns(wire.records)] == [text]
+
+
+@pytest.mark.parametrize(
+    "text", ["<system-reminder>open for ever", "<bash-input>ls</bash-input>", "Stop hook feedback: no", REMINDER]
+)
+def test_what_no_human_wrote_is_no_prompt(text: str) -> None:
+    wire = Wire()
+    wire.exchange([user("Go")], says("Gone."))
+    wire.exchange([user("Go"), says("Gone."), user(text)], says("Hm."))
+    assert [turn.text for turn in turns(wire.records)] == ["Go"]
+
+
+def test_many_sessions_at_once_stay_whole() -> None:
+    wires = [Wire(sid=f"session-{number:04d}", flows=number * 10) for number in range(600)]
+    for wire in wires:
+        wire.exchange([user("Run")], says(call("t1", command="ls")))
+        wire.exchange([user("Run"), says(call("t1", command="ls")), user(result("t1"))], says("Done."))
+    first = [record for wire in wires for record in wire.records if record["flow_id"].endswith("1")]
+    second = [record for wire in wires for record in wire.records if record["flow_id"].endswith("2")]
+    found = turns(first + second)
+    assert {(turn.outcome, turn.exchanges, turn.number, turn.answer) for turn in found} == {("idle", 2, 1, "Done.")}
+    assert len(found) == 600
+
+
 def test_two_sessions_that_overlap_do_not_mix() -> None:
     one, two = Wire(), Wire(sid="99999999-2222-4333-8444-555555555555", flows=100)
     one.exchange([user("A")], says(call("t1")))
