@@ -34,6 +34,7 @@ COLOURS = {  # this project's scheme; people learn it once
     "strong": {"bold": True},
 }
 GAP = 2  # columns between two columns of a table
+SHORTENED = 12  # columns that are left of the flexible column in the narrowest table
 NARROW = 20  # columns: what is no wider is never broken
 CONTROL = dict.fromkeys([*range(0x00, 0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)], "�")  # all but tab and newline
 
@@ -235,7 +236,8 @@ def printable(text: str) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: str, spare: Sequence[str] = ()) -> None:
     """A table no wider than the terminal.
 
-    Where it is too narrow, the `spare` columns are left out, one after the other, then the `flexible` one is shortened.
+    Where it is too narrow, the `spare` columns are left out, one after the other, then the `flexible` one is shortened. Numbers
+    and times never are: rather the lines of a very narrow terminal wrap.
     """
     from rich.cells import cell_len
     from rich.console import Console
@@ -250,9 +252,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: str, 
     for name in spare:
         if sum(shown.values()) + GAP * (len(shown) - 1) > console.width:
             del shown[name]
+    others = sum(min(width, NARROW) for name, width in shown.items() if name != flexible) + GAP * (len(shown) - 1)
+    room = max(SHORTENED, min(shown[flexible], console.width - others)) if flexible in shown else 0
+    console.width = max(console.width, others + room)  # rich would cut every column alike, numbers too
     out = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, GAP, 0, 0))
-    for name in shown:
-        out.add_column(name, overflow="ellipsis" if name == flexible else "fold", no_wrap=name == flexible or shown[name] <= NARROW)
+    for name, width in shown.items():
+        if name == flexible:
+            out.add_column(name, overflow="ellipsis", no_wrap=True, width=room)
+        else:
+            out.add_column(name, overflow="fold", no_wrap=width <= NARROW, min_width=min(width, NARROW))
     for row in rows:
         out.add_row(*(Text(printable(cell)) for name, cell in zip(columns, row, strict=True) if name in shown))
     console.print(out)

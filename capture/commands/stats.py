@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from capture.commands.base import Asked, dollars, heard, print_rows, say, short, source_options, table, when
+from capture.commands.base import Asked, distinct, dollars, heard, print_rows, say, short, source_options, table, when
 
 if TYPE_CHECKING:
     from capture.sums import Sum
@@ -60,7 +60,8 @@ def stats(asked: Asked, by: tuple[str, ...]) -> None:
 
 
 def _table(by: tuple[str, ...], rows: list[dict[str, Any]], total: "Sum") -> None:
-    cells = [(*(_key(row, name) for name in by), *_numbers(row)) for row in rows]
+    length = distinct([row["sid"] for row in rows]) if "session" in by else 0
+    cells = [(*(_key(row, name, length) for name in by), *_numbers(row)) for row in rows]
     if len(rows) > 1:
         cells.append(("total", *[""] * (len(by) - 1), *_numbers(total.row)))
     columns = (*by, "exchanges", *TOKENS, "cost")
@@ -68,10 +69,10 @@ def _table(by: tuple[str, ...], rows: list[dict[str, Any]], total: "Sum") -> Non
     table(columns, cells, flexible="directory" if "directory" in by else by[-1], spare=spare)
 
 
-def _key(row: dict[str, Any], name: str) -> str:
+def _key(row: dict[str, Any], name: str, length: int) -> str:
     match name:
         case "session":
-            return f"{row['sid'][:8]} {when(row['last_t'])}"
+            return f"{row['sid'][:length]} {when(row['last_t'])}"
         case "directory":
             return short(row["cwd"]) or "?"
         case _:

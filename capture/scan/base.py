@@ -3,7 +3,7 @@
 import gzip
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Buffer, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, cast
@@ -131,5 +131,35 @@ def _zstandard(path: Path) -> IO[bytes]:
 
     import zstandard  # only where needed: 10 ms
 
-    reader = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)  # noqa: SIM115 (closed with its reader)
-    return cast(IO[bytes], io.BufferedReader(reader, BUFFER))
+    class Frames(io.RawIOBase):
+        """What stands in a file of frames; raises EOFError for one that ends in the middle of a frame, as gzip does."""
+
+        def __init__(self) -> None:
+            self.file = open(path, "rb")  # noqa: SIM115 (closed with its reader)
+            self.frame: zstandard.ZstdDecompressionObj | None = None
+            self.ready = b""
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Buffer) -> int:
+            room = memoryview(buffer).cast("B")
+            while not self.ready:
+                rest = self.frame.unused_data if self.frame and self.frame.eof else b""
+                data = rest or self.file.read(BUFFER)
+                if not data:
+                    if self.frame and not self.frame.eof:
+                        raise EOFError("the file ends in the middle of a frame")
+                    return 0
+                if self.frame is None or self.frame.eof:
+                    self.frame = zstandard.ZstdDecompressor().decompressobj()
+                self.ready = self.frame.decompress(data)
+            count = min(len(room), len(self.ready))
+            room[:count], self.ready = self.ready[:count], self.ready[count:]
+            return count
+
+        def close(self) -> None:
+            self.file.close()
+            super().close()
+
+    return cast(IO[bytes], io.BufferedReader(Frames(), BUFFER))
