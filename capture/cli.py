@@ -20,8 +20,11 @@ COMMANDS = {  # what one needs first stands first; each is imported when it is u
     "idle": "List when agents went idle.",
     "deltas": "Print the text of one flow, block by block.",
     "stats": "Add up tokens and cost.",
+    "extract": "Find facts of 28 kinds, in one pass.",
+    "kinds": "List what extract finds, with its fields.",
     "query": "Ask the log with SQL.",
     "export": "Export the log as Parquet, again and again.",
+    "check": "Prove that a capture is complete.",
     "doctor": "Check the set-up; say what to do.",
     "demo": "Show it all in ten seconds.",
 }

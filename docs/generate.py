@@ -10,11 +10,20 @@ sys.path.insert(0, str(ROOT))
 
 from click.testing import CliRunner  # noqa: E402 (the path is set above)
 
-from capture import records, tables  # noqa: E402
+from capture import extract, records, tables  # noqa: E402
 from capture.cli import COMMANDS, cli  # noqa: E402
 
 LOG, COMMANDS_PAGE = ROOT / "docs" / "log.md", ROOT / "docs" / "commands.md"
-QUERY = ROOT / "docs" / "query.md"
+QUERY, KINDS = ROOT / "docs" / "query.md", ROOT / "docs" / "kinds.md"
+KINDS_HEAD = """# Kinds
+
+What `capture extract` finds: one file `<kind>.jsonl` for each kind, a row a line, all in one pass over the log.
+`capture kinds --schema KIND` gives the JSON Schema of its rows. Made by `python docs/generate.py`.
+
+Rows stand in the order in which they became known: of an exchange when it ended, of a call when it was answered. Fields are null
+where the log, or the provider, does not say. What only tells again what was told before (a retried call, a part that is sent
+with every request, the codex log's retellings) makes no second row.
+"""
 
 
 def log_page(text: str) -> str:
@@ -40,6 +49,18 @@ def query_page(text: str) -> str:
     """docs/query.md with the tables of `capture query` as they are now."""
     told = "\n".join(_columns(table) for table in tables.TABLES)
     return re.sub(r"<!-- tables -->\n.*?<!-- end -->", lambda found: f"<!-- tables -->\n{told}<!-- end -->", text, flags=re.DOTALL)
+
+
+def kinds_page() -> str:
+    """docs/kinds.md: every kind with the fields of its rows."""
+    contents = [f"| [`{kind.name}`](#{kind.name}) | {kind.help} |" for kind in extract.KINDS]
+    head = [KINDS_HEAD, "| kind | |", "| --- | --- |", *contents, ""]
+    return "\n".join([*head, *(_kind(kind) for kind in extract.KINDS)])
+
+
+def _kind(kind: extract.Kind) -> str:
+    fields = [f"| `{field.name}` | {extract.type_name(field.annotation)} | {field.says} |" for field in extract.fields_of(kind)]
+    return "\n".join([f"## {kind.name}", "", kind.help, "", "| field | type | |", "| --- | --- | --- |", *fields, ""])
 
 
 def _columns(table: tables.Table) -> str:
@@ -72,6 +93,7 @@ def main() -> None:
     LOG.write_text(log_page(LOG.read_text("utf-8")), "utf-8")
     QUERY.write_text(query_page(QUERY.read_text("utf-8")), "utf-8")
     COMMANDS_PAGE.write_text(commands_page(), "utf-8")
+    KINDS.write_text(kinds_page(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ def test_the_tables_of_fields_are_the_models() -> None:
     assert page == GENERATE["log_page"](page)
 
 
+def test_the_page_of_kinds_is_the_list() -> None:
+    assert (ROOT / "docs" / "kinds.md").read_text("utf-8") == GENERATE["kinds_page"]()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_told_of_in_the_readme(name: str) -> None:
     assert f"capture {name}" in (ROOT / "README.md").read_text("utf-8")
