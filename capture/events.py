@@ -70,7 +70,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
-    """A tool call is declared. `key` is what its argument pieces refer to within the answer; `call_id` what its result refers to."""
+    """A tool call is declared. `key` is what its argument pieces refer to, `call_id` what its result refers to."""
 
     key: str
     call_id: str
@@ -88,7 +88,10 @@ class ToolArgumentsDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallEnded:
-    """The call is complete. `arguments`: the whole text where the provider repeats it, else None. May come for a key that is no call."""
+    """The call is complete. `arguments`: the whole text where the provider repeats it, else None.
+
+    May come for a key that is no call.
+    """
 
     key: str
     arguments: str | None = None
