@@ -1,9 +1,16 @@
 """`capture check` calls a whole capture complete, and says of a damaged one what is damaged, and where."""
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +23,9 @@ from capture.check.findings import KINDS, Report
 from capture.check.lives import NEXT, ODD
 from capture.cli import cli
 from capture.filters import Filter
+from capture.jsonl import Blob, Record
+from capture.presence import Presence
+from capture.recorder import INLINE_LIMIT
 from capture.scan import Source
 from capture.store import LogWriter
 from tests import golden, talk
@@ -30,8 +40,8 @@ def source(log: Path) -> Source:
     return Source(log, None) if (log / FLOWS).exists() else Source(None, str(log / LINES))
 
 
-def report(log: Path, deep: bool = False) -> Report:
-    return check.checked(source(log), Filter(), deep=deep)[0]
+def report(log: Path, deep: bool = False, asked: Filter = Filter()) -> Report:  # noqa: B008
+    return check.checked(source(log), asked, deep=deep)[0]
 
 
 def put(log: Path, records: list[dict[str, Any]]) -> Path:
@@ -72,7 +82,7 @@ def recorded(log: Path) -> Path:
 
 def test_the_sample_flows_recorded_are_complete_and_rebuild_to_what_was_sent(tmp_path: Path) -> None:
     found = report(recorded(tmp_path), deep=True)
-    assert [each for each in found.findings if each.severity == "error" and each.kind != "body_missing"] == []
+    assert [each for each in found.findings if each.severity == "error"] == []
 
 
 def lines_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,11 +123,7 @@ def test_any_record_doubled_is_found(tmp_path: Path, kind: str, field: str) -> N
 
 
 def test_a_part_that_was_changed_is_found_by_rebuilding(tmp_path: Path) -> None:
-    log = recorded(tmp_path)
-    lines = (log / LINES).read_text("utf-8").splitlines(keepends=True)
-    at = next(at for at, line in enumerate(lines) if line.startswith('{"event":"request.user"'))
-    lines[at] = lines[at].replace("user", "usor").replace("request.usor", "request.user", 1)
-    (log / LINES).write_text("".join(lines), "utf-8")
+    _part_changed(log := tmp_path)
     assert "request_differs" not in report(log).counts
     assert "request_differs" in report(log, deep=True).counts
 
@@ -153,6 +159,348 @@ def test_the_command_exits_1_where_something_is_missing(tmp_path: Path) -> None:
 def test_every_oddity_of_a_call_is_a_kind_of_finding_and_no_step_is_both() -> None:
     assert {kind for kind, _ in ODD.values()} <= set(KINDS)
     assert not NEXT.keys() & ODD.keys()
+
+
+# -- every kind can occur ------------------------------------------------------------------------------------------------------
+
+type Records = list[dict[str, Any]]
+type Damage = Callable[[Path], object]  # writes a log with one kind of damage
+
+HOW: list[tuple[str, Damage]] = []
+DEEP = ("body_differs", "request_differs")
+LATE = Filter(since="2026-11-21T08:00:00.000")
+
+
+def damages(*kinds: str) -> Callable[[Damage], Damage]:
+    """A way to write a log that has findings of these kinds."""
+
+    def note(damage: Damage) -> Damage:
+        HOW.extend((kind, damage) for kind in kinds)
+        return damage
+
+    return note
+
+
+def changes(*kinds: str) -> Callable[[Callable[[Records], Records | None]], Callable[[Records], Records | None]]:
+    """A change to the records of `conversation()`, in place or as a new list, that makes findings of these kinds."""
+
+    def note(change: Callable[[Records], Records | None]) -> Callable[[Records], Records | None]:
+        def damage(log: Path) -> object:
+            records = conversation()
+            changed = change(records)
+            return put(log, records if changed is None else changed)
+
+        damages(*kinds)(damage)
+        return change
+
+    return note
+
+
+def told(*kinds: str) -> Callable[[Callable[[talk.Wire], object]], Callable[[talk.Wire], object]]:
+    """Another conversation."""
+
+    def note(play: Callable[[talk.Wire], object]) -> Callable[[talk.Wire], object]:
+        def damage(log: Path) -> object:
+            wire = talk.Wire()
+            play(wire)
+            return put(log, wire.records)
+
+        damages(*kinds)(damage)
+        return play
+
+    return note
+
+
+def flow_record(records: Records, flow_id: str = FLOW) -> dict[str, Any]:
+    return next(record for record in records if record["flow_id"] == flow_id and "request_headers" in record)
+
+
+def end_record(records: Records, flow_id: str = FLOW) -> dict[str, Any]:
+    return next(record for record in records if record["flow_id"] == flow_id and "outcome" in record)
+
+
+def line_with(records: Records, text: str) -> dict[str, Any]:
+    return next(record for record in records if "data_count" in record and text in record["line"])
+
+
+def another_line(records: Records, event: str, payload: dict[str, Any]) -> None:
+    """One line more in the damaged flow, as its recorder would have counted it."""
+    last, end = lines_of(records)[-1], end_record(records)
+    line = {**last, "event": event, "line": "data: " + json.dumps(payload), "data_count": last["data_count"] + 1}
+    records.insert(records.index(last) + 1, line)
+    end["lines"] += 1
+
+
+ASK = talk.user("list the files")
+MADE = talk.says("I look.", talk.call("toolu_1", command="ls"))
+ANSWER = talk.user(talk.result("toolu_1"))
+
+
+def cut_call(records: Records) -> Records:
+    """The first answer's stream broke off within the arguments of its call."""
+    at = records.index(line_with(records, '"partial_json": "d'))
+    first = records[0]["flow_id"]
+    lost = [record for record in records[at:] if record["flow_id"] == first and "data_count" in record]
+    end_record(records, first).update(outcome="server_closed", terminal_event=None, lines=lost[0]["data_count"])
+    return [record for record in records if record not in lost]
+
+
+@damages("bad_line", "stray_line")
+def _no_record(log: Path) -> None:
+    with open(put(log, conversation()) / LINES, "a") as file:
+        file.write("no record\n")
+
+
+@damages("torn_tail")
+def _torn(log: Path) -> None:
+    path = put(log, conversation()) / LINES
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def with_a_body(log: Path) -> Path:
+    """A log, as a proxy writes it, whose prompt is too large for its line; the file in bodies/ that holds it."""
+    body = json.dumps({"model": "m", "messages": [talk.user("word " * (INLINE_LIMIT // 5))]}).encode()
+    sample = replace(samples.load("anthropic/text"), request_body=body)
+    writer = LogWriter(log, {})
+    with patch.object(golden, "Record", (Record, Blob)):  # what it gives: all that is recorded
+        for entry in golden.record(sample, sample.said):
+            writer.write(entry)
+    writer.close()
+    return next((log / "bodies").glob("[0-9a-f]*"))
+
+
+def test_a_payload_in_bodies_is_complete_and_rebuilds(tmp_path: Path) -> None:
+    with_a_body(tmp_path)
+    found = report(tmp_path, deep=True)
+    assert ([each for each in found.findings if each.severity == "error"], found.flows) == ([], 1)
+
+
+@damages("body_missing")
+def _body_gone(log: Path) -> None:
+    with_a_body(log).unlink()
+
+
+@damages("body_differs")
+def _body_changed(log: Path) -> None:
+    path = with_a_body(log)
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+@changes("flow_missing", "end_without_flow")
+def _no_flow_record(records: Records) -> None:
+    records.remove(flow_record(records))
+
+
+@changes("flow_twice")
+def _two_flow_records(records: Records) -> None:
+    records.append(flow_record(records))
+
+
+@changes("no_end", "open_flow")
+def _no_end(records: Records) -> None:
+    records.remove(end_record(records))
+
+
+@changes("end_twice")
+def _two_ends(records: Records) -> None:
+    records.append(end_record(records))
+
+
+@changes("gap")
+def _gap(records: Records) -> None:
+    records.remove(lines_of(records)[4])
+
+
+@changes("line_twice")
+def _line_twice(records: Records) -> None:
+    records.insert(records.index(line := lines_of(records)[4]), line)
+
+
+@changes("lines_differ")
+def _last_line_lost(records: Records) -> None:
+    records.remove(lines_of(records)[-1])
+
+
+@changes("capture_error")
+def _capture_error(records: Records) -> None:
+    end_record(records)["capture_error"] = "ValueError: odd"
+
+
+@changes("part_missing")
+def _part_lost(records: Records) -> None:
+    records.remove(line_with(records, '"tool_result"'))
+
+
+@damages("request_differs")
+def _part_changed(log: Path) -> None:
+    path = recorded(log) / LINES
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    at = next(at for at, line in enumerate(lines) if line.startswith('{"event":"request.user"'))
+    lines[at] = lines[at].replace("user", "usor").replace("request.usor", "request.user", 1)
+    path.write_text("".join(lines), "utf-8")
+
+
+@changes("counted_gap")
+def _gap_that_was_told(records: Records) -> None:
+    another_line(records, "capture.gap", {"chunks": 3, "bytes": 999})
+
+
+@changes("counted_gap")
+def _gap_that_only_the_end_tells(records: Records) -> None:
+    end_record(records).update(dropped_chunks=3, dropped_bytes=999)
+
+
+@changes("undecodable")
+def _undecodable_bytes(records: Records) -> None:
+    another_line(records, "capture.undecodable", {"bytes": 999, "reason": "gzip: odd"})
+
+
+@changes("undecodable")
+def _undecodable_request(records: Records) -> None:
+    flow_record(records)["request"] = {"reason": "gzip: odd", "bytes": 999, "sha256": "0" * 64}
+
+
+@changes("renamed")
+def _declared_as_another_tool(records: Records) -> None:
+    line = line_with(records, '"tool_use", "id": "toolu_1"')
+    records.insert(records.index(line) + 1, {**line, "line": line["line"].replace("Bash", "Task")})
+
+
+@changes("bad_arguments")
+def _no_json(records: Records) -> None:
+    line = line_with(records, '"partial_json": "d')
+    line["line"] = line["line"].replace('"d', '"d}')
+
+
+@changes("usage_shrinks")
+def _fewer_tokens(records: Records) -> None:
+    line = line_with(records, '"output_tokens": 1}')
+    line["line"] = line["line"].replace('"output_tokens": 1}', '"output_tokens": 999}')
+
+
+@changes("clock_back")
+def _clock_back(records: Records) -> None:
+    line = lines_of(records)[3]
+    before = json.loads(line["metadata"])["us"]
+    line["metadata"] = line["metadata"].replace(f'"us":{before}', f'"us":{before + 9_000_000}')
+
+
+@changes("early_result")
+def _result_of_a_cut_call(records: Records) -> Records:
+    return cut_call(records)
+
+
+@told("call_cut")
+def _cut_call(wire: talk.Wire) -> None:
+    wire.exchange([ASK], MADE)
+    wire.records = cut_call(wire.records)
+
+
+@told("call_cut")
+def _cut_call_and_on(wire: talk.Wire) -> None:
+    wire.exchange([ASK], MADE)
+    wire.records = cut_call(wire.records)
+    wire.exchange([ASK, talk.user("go on")], talk.says("Done."))
+
+
+@told("not_complete")
+def _cut(wire: talk.Wire) -> None:
+    wire.exchange([ASK], talk.says("I look."), cut=True)
+
+
+@told("unanswered")
+def _left(wire: talk.Wire) -> None:
+    wire.exchange([ASK], MADE)
+
+
+@told("orphan")
+def _passed(wire: talk.Wire) -> None:
+    wire.exchange([ASK], MADE)
+    wire.exchange([ASK, MADE, talk.user("never mind")], talk.says("Well."))
+
+
+@told("second_result")
+def _second_result(wire: talk.Wire) -> None:
+    wire.exchange([ASK], MADE)
+    wire.exchange([ASK, MADE, ANSWER], talk.says("Done."))
+    wire.exchange([ASK, MADE, talk.user(talk.result("toolu_1", "cleared"))], talk.says("Well."))
+
+
+@told("stray_result")
+def _stray_result(wire: talk.Wire) -> None:
+    wire.exchange([ASK], MADE)
+    wire.exchange([ASK, MADE, talk.user(talk.result("toolu_1"), talk.result("toolu_9"))], talk.says("Done."))
+
+
+@told("earlier_call")
+def _earlier_call(wire: talk.Wire) -> None:
+    wire.exchange([ASK, MADE, ANSWER], talk.says("Done."))
+
+
+@told("http_error")
+def _http_error(wire: talk.Wire) -> None:
+    wire.exchange([ASK], None, status=429)
+
+
+@told("fallback_session")
+def _nameless(wire: talk.Wire) -> None:
+    wire.exchange([ASK], talk.says("Done."), headers={"x-claude-code-session-id": ""})
+
+
+@pytest.mark.parametrize(("kind", "damage"), [pytest.param(*row, id=f"{row[0]}-{at}") for at, row in enumerate(HOW)])
+def test_every_kind_of_finding_can_occur(tmp_path: Path, kind: str, damage: Damage) -> None:
+    damage(tmp_path)
+    presence = None
+    if kind in ("open_flow", "torn_tail"):  # its proxy lives
+        presence = Presence(tmp_path, {})
+        flows = tmp_path / FLOWS
+        flows.write_text(flows.read_text("utf-8").replace('"proxy":"test"', f'"proxy":"{presence.id}"'), "utf-8")
+    found = report(tmp_path, deep=kind in DEEP, asked=LATE if kind == "stray_line" else Filter())
+    if presence:
+        presence.close()
+    assert kind in {each.kind for each in found.findings}
+
+
+def test_no_kind_of_finding_is_dead() -> None:
+    assert {kind for kind, _ in HOW} == set(KINDS)
+
+
+# -- on a terminal -------------------------------------------------------------------------------------------------------------
+
+
+def on_a_narrow_terminal(*words: str) -> tuple[int, str]:
+    """(exit status, what `capture check` prints) where stdout is a terminal of 40 columns."""
+    main, side = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "40", "TERM": "xterm"}
+    command = [sys.executable, "-m", "capture", "check", *words]
+    try:
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=side, env=environment, cwd=ROOT, timeout=60)
+        finally:
+            os.close(side)
+        shown = b""
+        try:
+            while data := os.read(main, 1 << 16):
+                shown += data
+        except OSError:  # so Linux says that nobody writes to it any more
+            pass
+    finally:
+        os.close(main)
+    return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+
+
+def test_a_narrow_terminal_shows_calls_and_strict_exits_1_on_a_warning(tmp_path: Path) -> None:
+    log = str(put(tmp_path, conversation()))
+    status, shown = on_a_narrow_terminal("--calls", "--strict", "--dir", log)
+    header, call, *_ = shown.splitlines()
+    assert (status, header.split()[0], "verdict" in shown) == (0, "call", True)
+    assert ("toolu_1" in call, "Bash" in call, "complete: 3 flows" in shown) == (True, True, True)
+    wire = talk.Wire()
+    _passed(wire)
+    log = str(put(tmp_path, wire.records))
+    assert on_a_narrow_terminal("--dir", log)[0] == 0
+    status, shown = on_a_narrow_terminal("--calls", "--strict", "--dir", log)
+    assert (status, "warning  orphan" in shown, "1 warning" in shown) == (1, True, True)
 
 
 def test_the_page_lists_every_kind() -> None:

@@ -27,10 +27,6 @@ from capture.updates import Answered, Said, Update
 TAIL = re.compile(rb'"\}?,?"flow_id":"([^"\\]+)","data_count":(\d+),"sid":"([^"\\]*)"\}\n?')
 MARK, CLOCK = b'","flow_id":"', b'\\"us\\":'
 LIFE = 200  # bytes of metadata before a flow's id in which its time stands
-FREE_TEXT = frozenset(
-    ("apply_patch", "exec")
-)  # tools whose arguments are no JSON (codex 0.169.0); others say so as they are declared
-CUSTOM = ("response.output_item", "turn.raw_response_item")  # how frames begin that may declare such a tool's call
 
 
 class Check:
