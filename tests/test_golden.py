@@ -149,7 +149,7 @@ def test_an_odd_value_anywhere_in_a_frame_is_data(case: str, data: st.DataObject
     """Providers never raise, and every text in an event is a text."""
     fields = data.draw(st.sampled_from(_lines(case)))
     payload = _value(fields["line"].removeprefix("data: "))
-    payload = _with(payload, data.draw(st.sampled_from(list(_places(payload)))), data.draw(ODD))
+    payload = with_odd(payload, data.draw(st.sampled_from(list(places(payload)))), data.draw(ODD))
     provider = _provider(case)
     decode = provider.decode_part if fields["event"].startswith("request.") else provider.decode
     for event in decode(fields["event"], payload):
@@ -250,19 +250,19 @@ def _value(payload: str) -> Any:
         return payload
 
 
-def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of each value in a JSON value."""
     yield place
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from _places(inner, (*place, key))
+        yield from places(inner, (*place, key))
 
 
-def _with(value: Any, place: tuple[Any, ...], odd: Any) -> Any:
+def with_odd(value: Any, place: tuple[Any, ...], odd: Any) -> Any:
     """`value` with something odd in one place."""
     if not place:
         return odd
     copy = value.copy()
-    copy[place[0]] = _with(value[place[0]], place[1:], odd)
+    copy[place[0]] = with_odd(value[place[0]], place[1:], odd)
     return copy
 
 

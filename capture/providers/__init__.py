@@ -22,6 +22,7 @@ BEGINNINGS = (  # how the events of a vocabulary begin; Gemini's have no names
     ("turn.", CODEX_LOG),
     ("message_", anthropic.PROVIDER),
     ("content_block_", anthropic.PROVIDER),
+    ("ping", anthropic.PROVIDER),
     ("response.", openai_responses.PROVIDER),
     ("chat.completion", openai_chat.PROVIDER),
 )

@@ -1,5 +1,6 @@
 """Anthropic Messages. https://docs.anthropic.com/en/api/messages-streaming"""
 
+import re
 from collections.abc import Iterator
 
 from capture.events import (
@@ -20,8 +21,25 @@ from capture.events import (
     Unknown,
     UsageReported,
 )
-from capture.providers.base import End, Holds, Json, Provider, Shape, image, items, json_text, member, positive, text_of, word
+from capture.providers.base import (
+    End,
+    Holds,
+    Json,
+    Provider,
+    Shape,
+    image,
+    items,
+    json_text,
+    member,
+    number,
+    positive,
+    text_of,
+    word,
+)
 
+FAILED = re.compile(r"Exit code (\d+)(?:\n|$)")  # how Claude Code begins the result of a command that failed
+ASIDE = ("stop_sequence", "stop_details", "context_management")  # said at the end of an answer, seldom
+NOTHING: tuple[Json, ...] = ({"applied_edits": []},)  # what `context_management` says in each answer where nothing was edited
 TOOLS = {"tool_use": False, "server_tool_use": True, "mcp_tool_use": True}  # blocks that are calls → run by the provider?
 
 SHAPES = (
@@ -33,12 +51,12 @@ SHAPES = (
     Shape("content_block_delta", Holds.TEXT | Holds.REASONING | Holds.ARGUMENTS | Holds.OTHER),
     Shape("content_block_start", Holds.OTHER, ',"content_block":{"type":"text","text":""'),
     Shape("content_block_start", Holds.OTHER, ',"content_block":{"type":"thinking","thinking":""'),
-    Shape("content_block_start", Holds.TEXT | Holds.REASONING | Holds.CALL | Holds.OTHER),
+    Shape("content_block_start", Holds.TEXT | Holds.REASONING | Holds.ARGUMENTS | Holds.CALL | Holds.OTHER),
     Shape("content_block_stop", Holds.CALL),
-    Shape("message_start", Holds.USAGE | Holds.BOUND),
-    Shape("message_delta", Holds.USAGE | Holds.BOUND),
+    Shape("message_start", Holds.USAGE | Holds.BOUND | Holds.OTHER, ',"content":[],'),
+    Shape("message_delta", Holds.USAGE | Holds.BOUND | Holds.OTHER),
     Shape("message_stop", Holds.BOUND),
-    Shape("error", Holds.BOUND),
+    Shape("error", Holds.BOUND | Holds.OTHER),
     Shape("ping", Holds.OTHER),
 )
 
@@ -56,9 +74,33 @@ def end(event: str, payload: bytes) -> End:
 
 
 def decode(event: str, payload: Json) -> Iterator[Event]:
+    """Pieces first: nearly all frames are pieces, and a generator costs as much as the rest of it."""
+    if isinstance(payload, dict) and payload.get("type") == "content_block_delta" and (piece := _piece(payload)):
+        return iter((piece,))
+    return _frame(event, payload)
+
+
+def _piece(payload: dict[str, Json]) -> Event | None:
+    """What a delta adds to its block; None when it says anything else."""
+    delta, key = payload.get("delta"), str(payload.get("index"))
+    if not isinstance(delta, dict):
+        return None
+    kind = delta.get("type")
+    if kind == "text_delta" and isinstance(text := delta.get("text"), str):
+        return TextDelta(text, "assistant", key)
+    if kind == "input_json_delta" and isinstance(text := delta.get("partial_json"), str):
+        return ToolArgumentsDelta(key, text)
+    if kind == "thinking_delta" and isinstance(text := delta.get("thinking"), str):
+        return ReasoningDelta(text, key)
+    return None
+
+
+def _frame(event: str, payload: Json) -> Iterator[Event]:
     match payload:
-        case {"type": "content_block_delta", "index": index, "delta": {"type": str(kind)} as delta}:
-            yield from _delta(str(index), kind, delta, event, payload)
+        case {"type": "content_block_delta", "index": index, "delta": {"type": "signature_delta", "signature": str(data)}}:
+            yield Sealed("signature", data, str(index))
+        case {"type": "content_block_delta", "delta": {"type": "citations_delta", "citation": citation}}:
+            yield Cited(citation)
         case {
             "type": "content_block_start",
             "index": index,
@@ -77,10 +119,12 @@ def decode(event: str, payload: Json) -> Iterator[Event]:
                 yield from _block(str(index), block, "assistant")
             yield from _around(message)
             yield from _around(payload)
+            yield from _request(payload)
         case {"type": "message_delta", "delta": dict(delta)}:
             yield from _around({**payload, **delta})
-        case {"type": "error", "error": dict(error)}:
+        case {"error": dict(error)}:
             yield from _around(payload)
+            yield from _request(payload)
             yield Failed(str(error.get("type")), str(error.get("message")))
         case {"type": "message", "content": list(blocks)}:
             yield MessageStarted(word(payload.get("id")), word(payload.get("model")))
@@ -108,22 +152,6 @@ def decode_part(event: str, part: Json) -> Iterator[Event]:
             yield Unknown(event, part)
 
 
-def _delta(key: str, kind: str, delta: dict[str, Json], event: str, payload: Json) -> Iterator[Event]:
-    match kind, delta:
-        case "text_delta", {"text": str(text)}:
-            yield TextDelta(text, "assistant", key)
-        case "input_json_delta", {"partial_json": str(text)}:
-            yield ToolArgumentsDelta(key, text)
-        case "thinking_delta", {"thinking": str(text)}:
-            yield ReasoningDelta(text, key)
-        case "signature_delta", {"signature": str(data)}:
-            yield Sealed("signature", data, key)
-        case "citations_delta", {"citation": citation}:
-            yield Cited(citation)
-        case _:
-            yield Unknown(event, payload)
-
-
 def _block(key: str, block: Json, role: str) -> Iterator[Event]:
     match block:
         case {"type": "text", "text": str(text)}:
@@ -146,22 +174,34 @@ def _block(key: str, block: Json, role: str) -> Iterator[Event]:
         case {"type": "image" | "document" as kind, "source": dict(source)}:
             where = source.get("url") or source.get("file_id")
             yield image(source.get("media_type") or kind, where, role, source.get("data"))
+        case {"type": "container_upload", "file_id": str(file_id)}:
+            yield image("file", file_id, role)
         case _:
             yield Unknown("block", block)
 
 
 def _result(call_id: str, block: dict[str, Json], role: str) -> Iterator[Event]:
-    """What a tool said; of one that the provider runs, in its own form where it is no text."""
+    """What a tool said; what of it is no text, in the provider's own form."""
     content = block.get("content")
-    text = text_of(content)
-    failed = bool(block.get("is_error")) or str(member(content, "type")).endswith("_error")
-    if not text and content and not any(each.get("type") == "image" for each in items(content)):
-        text = json_text(content)
-    code = member(content, "return_code")
-    yield ToolResult(call_id, text, failed, exit_code=positive(code))
-    for each in items(content):
-        if each.get("type") == "image":
-            yield from _block("", each, role)
+    seen = [each for each in items(content) if each.get("type") in ("image", "document")]
+    code = number(member(content, "return_code"))
+    failed = bool(block.get("is_error") or code) or str(member(content, "type")).endswith("_error")
+    text = _result_text(content)
+    if failed and code is None and (found := FAILED.match(text)):
+        code = int(found[1])
+    yield ToolResult(call_id, text, failed, exit_code=code)
+    for each in seen:
+        yield from _block("", each, role)
+
+
+def _result_text(content: Json) -> str:
+    """Texts as they are; objects of another kind (a page that was found, the name of a tool) as JSON."""
+    if isinstance(content, dict):
+        return text_of(content) or (json_text(content) if content else "")
+    if not isinstance(content, list):
+        return text_of(content)
+    other = [each for each in content if not text_of(each) and member(each, "type") not in ("text", "image", "document")]
+    return "\n".join(filter(None, (text_of(content), json_text(other) if other else "")))
 
 
 def _around(said: dict[str, Json]) -> Iterator[Event]:
@@ -178,10 +218,17 @@ def _around(said: dict[str, Json]) -> Iterator[Event]:
         yield RateLimited(limits)
     if container := word(member(said, "container", "id")):
         yield IdGiven("container", container)
-    if request := word(said.get("request_id")):
-        yield IdGiven("request", request)
+    for name in ASIDE:
+        if (aside := said.get(name)) and aside not in NOTHING:
+            yield Unknown(name, aside)
     if isinstance(reason := said.get("stop_reason"), str):
         yield Stopped(reason)
+
+
+def _request(said: dict[str, Json]) -> Iterator[Event]:
+    """The request's id: the claude log has it in every frame, once is enough."""
+    if request := word(said.get("request_id")):
+        yield IdGiven("request", request)
 
 
 PROVIDER = Provider("anthropic", "messages", recognises, end, decode, decode_part, shapes=SHAPES)

@@ -15,6 +15,8 @@ from capture.events import (
     ReasoningWhole,
     TextDelta,
     TextWhole,
+    ToolCallEnded,
+    ToolCallStarted,
     ToolResult,
     Unknown,
     UsageReported,
@@ -23,6 +25,8 @@ from capture.events import (
 from capture.providers.base import End, Holds, Json, Provider, Shape, less, member, number, positive, text_of, word
 
 MESSAGE, RESPONSE, ITEM = 1, 2, 3  # which retelling: of an agent's message, of the response's deltas, of its items
+PIECES = {"turn.agent_message.delta": MESSAGE, "turn.response.delta": RESPONSE}
+REASONING = ("turn.agent_reasoning", "turn.reasoning")  # how the events begin that tell of it
 OWN = (
     Shape("codex.user_prompt", Holds.REQUEST),
     Shape("turn.user_message", Holds.REQUEST),
@@ -47,28 +51,23 @@ def speaking(inner: Provider) -> Provider:
 
     def decode(event: str, payload: Json) -> Iterator[Event]:
         said = payload["payload"] if isinstance(payload, dict) and isinstance(payload.get("payload"), dict) else payload
-        if not event.startswith(("turn.", "codex.")):
-            yield from inner.decode(event, said)
-        elif event == "turn.raw_response_item":
-            yield from _item(said, inner.decode_part)
-        else:
-            yield from _told(event, said, payload)
+        if not event.startswith(("turn.", "codex.")) or event == "codex.rate_limits":
+            return inner.decode(event, said)
+        if (again := PIECES.get(event)) and isinstance(text := member(said, "delta"), str):
+            return iter((TextDelta(text, key=_item_id(said), again=again),))
+        return _item(said, inner.decode_part) if event == "turn.raw_response_item" else _told(event, said, payload)
 
     return Provider("codex_log", "codex_log", lambda method, path: False, end, decode, inner.decode_part, shapes=OWN + inner.shapes)
 
 
 def _told(event: str, said: Json, payload: Json) -> Iterator[Event]:
     match event, said:
-        case "turn.agent_message.delta", {"delta": str(text)}:
-            yield TextDelta(text, again=MESSAGE)
         case "turn.agent_message", {"message": str(text)}:
-            yield TextWhole(text, again=MESSAGE)
-        case "turn.response.delta", {"delta": str(text)}:
-            yield TextDelta(text, again=RESPONSE)
-        case "turn.agent_reasoning.delta" | "turn.agent_reasoning_delta", {"delta": str(text)}:
-            yield ReasoningDelta(text, again=MESSAGE)
-        case "turn.agent_reasoning", {"text": str(text)}:
-            yield ReasoningWhole(text, again=MESSAGE)
+            yield TextWhole(text, _item_id(said), again=MESSAGE)
+        case _, {"delta": str(text)} if event.startswith(REASONING):
+            yield ReasoningDelta(text, _item_id(said), again=MESSAGE)
+        case _, {"text": str(text)} if event.startswith(REASONING):
+            yield ReasoningWhole(text, _item_id(said), again=MESSAGE)
         case "codex.user_prompt", {"text": str(text)}:
             yield PromptGiven(text)
         case "turn.user_message", dict():
@@ -77,7 +76,7 @@ def _told(event: str, said: Json, payload: Json) -> Iterator[Event]:
             yield WentIdle()
         case "turn.exec.end", {"call_id": str(call_id)}:
             yield _executed(call_id, said)
-        case "turn.token_count" | "codex.token_count", dict():
+        case "turn.token_count" | "codex.token_count", {"info": _} | {"total_token_usage": _} | {"rate_limits": _}:
             yield from _tokens(said, again=1 if event.startswith("turn.") else 2)
         case _:
             yield Unknown(event, payload)
@@ -93,13 +92,21 @@ def _item(item: Json, decode_part: Callable[[str, Json], Iterator[Event]]) -> It
                 yield Unknown("turn.raw_response_item", item)  # what the user said: the prompt has its own event
             case TextWhole() | ReasoningWhole():
                 yield replace(event, again=ITEM, key=f"{_name(item)}{event.key}")
+            case ToolCallStarted() | ToolCallEnded():
+                yield replace(event, key=word(member(item, "call_id")) or event.key)
             case _:
                 yield event
 
 
 def _name(item: Json) -> str:
     """What tells one item from the next where they have no ids: how it begins."""
-    return word(member(item, "id")) or text_of(member(item, "content"))[:200]
+    said = text_of(member(item, "content")) or text_of(member(item, "summary"))
+    return word(member(item, "id")) or said[:200]
+
+
+def _item_id(said: Json) -> str:
+    """The block a piece or a whole belongs to: Codex seldom says."""
+    return word(member(said, "item_id")) or ""
 
 
 def _executed(call_id: str, said: dict[str, Json]) -> ToolResult:
@@ -113,7 +120,7 @@ def _executed(call_id: str, said: dict[str, Json]) -> ToolResult:
 
 
 def _tokens(said: dict[str, Json], again: int) -> Iterator[Event]:
-    total = member(said, "info", "total_token_usage")
+    total = member(said, "info", "total_token_usage") or said.get("total_token_usage")
     if isinstance(total, dict):
         cached = positive(total.get("cached_input_tokens"))
         yield UsageReported(

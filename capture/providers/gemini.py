@@ -22,7 +22,24 @@ from capture.events import (
     UsageReported,
 )
 from capture.jsonl import loads
-from capture.providers.base import ERROR, End, Json, Provider, image, items, json_text, member, positive, text_of, word
+from capture.providers.base import (
+    ERROR,
+    End,
+    Holds,
+    Json,
+    Provider,
+    Shape,
+    image,
+    items,
+    json_text,
+    member,
+    positive,
+    text_of,
+    word,
+)
+
+CITED = ("citationMetadata", "groundingMetadata", "urlContextMetadata")
+SHAPES = (Shape("message", Holds.ALL & ~Holds.REQUEST & ~Holds.ARGUMENTS),)  # its events have no names
 
 FINISHED = re.compile(rb'"finishReason"\s*:\s*"[^"]')  # in the last part of a frame too large to be parsed
 
@@ -53,24 +70,52 @@ def _elements(value: Json) -> list[Json]:
 
 def decode(event: str, payload: Json) -> Iterator[Event]:
     inner = payload.get("response", payload) if isinstance(payload, dict) else payload
-    match inner:
-        case {"error": dict(error)}:
-            yield Failed(str(error.get("status") or error.get("code")), str(error.get("message")))
-        case {"candidates": _} | {"usageMetadata": _} | {"promptFeedback": _}:
-            candidates = items(inner.get("candidates"))
-            if candidates:  # what comes after the last one only counts tokens
-                yield MessageStarted(word(inner.get("responseId")), word(inner.get("modelVersion")))
-            for candidate in candidates:
-                yield from _content(candidate.get("content"), "assistant")
-                for name in ("citationMetadata", "groundingMetadata", "urlContextMetadata"):
-                    if candidate.get(name):
-                        yield Cited(candidate[name])
-            yield from _usage(inner.get("usageMetadata"))
-            for said in (*candidates, inner.get("promptFeedback")):
-                if reason := _reason(said):
-                    yield Stopped(reason)
-        case _:
-            yield Unknown(event, payload)
+    if isinstance(inner, list):  # asked for without `alt=sse`: an error comes so
+        for each in inner:
+            yield from _answer(event, member(each, "response") or each)
+    else:
+        yield from _answer(event, inner)
+
+
+def _answer(event: str, said: Json) -> Iterator[Event]:
+    if not isinstance(said, dict):
+        yield Unknown(event, said)
+    elif isinstance(error := said.get("error"), dict):
+        yield Failed(str(error.get("status") or error.get("code")), str(error.get("message")))
+    elif "candidates" in said or "usageMetadata" in said or "promptFeedback" in said:
+        candidates = items(said.get("candidates"))
+        if candidates:  # what comes after the last one only counts tokens
+            yield MessageStarted(word(said.get("responseId")), word(said.get("modelVersion")))
+        for candidate in candidates:
+            yield from _content(candidate.get("content"), "assistant")
+            yield from _beside(candidate)
+        yield from _usage(said.get("usageMetadata"))
+        if feedback := said.get("promptFeedback"):
+            yield from _refused(feedback)
+        for candidate in candidates:
+            if reason := word(candidate.get("finishReason")):
+                yield Stopped(reason)
+    else:
+        yield Unknown(event, said)
+
+
+def _beside(candidate: dict[str, Json]) -> Iterator[Event]:
+    """What stands beside a candidate's content: sources, why it ended in words, what was held back."""
+    for name in CITED:
+        if cited := candidate.get(name):
+            yield Cited(cited)
+    if message := candidate.get("finishMessage"):
+        yield Unknown("finishMessage", message)
+    if blocked := [rating for rating in items(candidate.get("safetyRatings")) if rating.get("blocked")]:
+        yield Unknown("safetyRatings", blocked)
+
+
+def _refused(feedback: Json) -> Iterator[Event]:
+    """What is said of the prompt: refused, or only rated."""
+    reason = word(member(feedback, "blockReason"))
+    if reason:
+        yield Unknown("promptFeedback", feedback)
+        yield Stopped(reason)
 
 
 def decode_part(event: str, part: Json) -> Iterator[Event]:
@@ -84,14 +129,13 @@ def decode_part(event: str, part: Json) -> Iterator[Event]:
             yield Unknown(event, part)
 
 
-def _reason(said: Json) -> str | None:
-    """Why a candidate ended (`finishReason`) or a prompt was refused (`blockReason`); None when neither."""
-    return word(said.get("finishReason") or said.get("blockReason")) if isinstance(said, dict) else None
-
-
 def _content(content: Json, role: str) -> Iterator[Event]:
     parts = content.get("parts") if isinstance(content, dict) else None
     for index, part in enumerate(parts if isinstance(parts, list) else []):
+        text = part.get("text") if isinstance(part, dict) and len(part) == 1 else None
+        if isinstance(text, str) and text:  # nothing else: most parts
+            yield TextDelta(text, role)
+            continue
         yield from _part(part, role, index)
         if signature := word(member(part, "thoughtSignature")):
             yield Sealed("signature", signature)
@@ -106,15 +150,20 @@ def _part(part: Json, role: str, index: int) -> Iterator[Event]:
         case {"text": str(text)}:
             yield TextDelta(text, role)
         case {"functionCall": {"name": str(name)} as call}:
-            key = str(call.get("id") or f"{name}-{index}")
+            arguments = json_text(call.get("args") or {})
+            key = str(call.get("id") or f"{name}-{index}-{arguments}")  # each frame may have one more call of the same tool
             yield ToolCallStarted(key, str(call.get("id") or name), name)
-            yield ToolCallEnded(key, json_text(call.get("args") or {}))
+            yield ToolCallEnded(key, arguments)
+            if call.get("partialArgs"):  # Vertex: arguments in pieces
+                yield Unknown("partialArgs", call)
         case {"functionResponse": {"name": str(name)} as result}:
             yield _result(name, result)
+            for each in items(result.get("parts")):
+                yield from _part(each, role, index)
         case {"executableCode": dict(code)}:
-            key = str(code.get("id") or f"code-{index}")
-            yield ToolCallStarted(key, "code_execution", "code_execution", server=True)
-            yield ToolCallEnded(key, json_text(code))
+            asked = json_text(code)
+            yield ToolCallStarted(str(code.get("id") or asked), "code_execution", "code_execution", server=True)
+            yield ToolCallEnded(str(code.get("id") or asked), asked)
         case {"codeExecutionResult": dict(result)}:
             failed = result.get("outcome") not in (None, "OUTCOME_OK")
             yield ToolResult("code_execution", text_of(result.get("output")), failed, "code_execution")
@@ -154,4 +203,4 @@ def _sum(*counts: Json) -> int | None:
     return sum(given) if given else None
 
 
-PROVIDER = Provider("gemini", "generate_content", recognises, end, decode, decode_part, last_word="finishReason")
+PROVIDER = Provider("gemini", "generate_content", recognises, end, decode, decode_part, last_word="finishReason", shapes=SHAPES)

@@ -35,18 +35,30 @@ from capture.providers.base import (
     word,
 )
 
+SIMPLE = frozenset(("role", "content", "reasoning_content", "reasoning", "tool_calls", "refusal", "function_call"))
 REASONING = ("reasoning_content", "reasoning", "thinking")  # DeepSeek, Kimi and Qwen; OpenRouter; some gateways
+PLAIN = frozenset(  # what a chunk says that is the same for all of an answer, or nothing
+    """id object created model choices usage system_fingerprint service_tier provider obfuscation""".split()
+)
+CHOICE = frozenset(("index", "delta", "finish_reason", "logprobs"))  # the same of a choice
+MEANT = frozenset(  # what is understood of a message, or says nothing; anything else in it is kept as it is
+    """role content reasoning_content reasoning thinking reasoning_details thinking_blocks refusal tool_calls function_call
+    annotations images audio name tool_call_id cache_control partial prefix""".split()
+)
 LAST = Holds.TEXT | Holds.REASONING | Holds.ARGUMENTS | Holds.CALL | Holds.USAGE | Holds.BOUND | Holds.OTHER
 SHAPES = (  # a chunk may say several things: what ends an answer or counts tokens is looked for first
     Shape("chat.completion.chunk", LAST, '"finish_reason":"'),
     Shape("chat.completion.chunk", LAST, '"usage":{'),
     Shape("chat.completion.chunk", LAST, '"error":{'),
+    Shape("chat.completion.chunk", LAST, '"error":"'),
     Shape("chat.completion.chunk", LAST, '"role":"'),
     Shape("chat.completion.chunk", LAST, '"function_call":{'),
-    Shape("chat.completion.chunk", Holds.TEXT | Holds.REASONING | Holds.ARGUMENTS | Holds.CALL, '"tool_calls":['),
-    Shape("chat.completion.chunk", Holds.TEXT | Holds.REASONING | Holds.OTHER, '"reasoning'),
+    Shape("chat.completion.chunk", LAST & ~Holds.USAGE & ~Holds.BOUND, '"tool_calls":['),
+    Shape("chat.completion.chunk", Holds.TEXT | Holds.REASONING | Holds.OTHER, '"delta":{"reasoning'),
     Shape("chat.completion.chunk", Holds.TEXT | Holds.REASONING | Holds.OTHER, '"delta":{"content":"'),
+    Shape("chat.completion.chunk", Holds.TEXT | Holds.REASONING | Holds.OTHER, '"delta":{"content":null,"reasoning'),
     Shape("chat.completion", LAST),
+    Shape("message", LAST),  # of imitators that leave `object` out, and `[DONE]`
 )
 
 
@@ -61,25 +73,88 @@ def end(event: str, payload: bytes) -> End:
 
 
 def decode(event: str, payload: Json) -> Iterator[Event]:
-    match payload:
-        case {"error": dict(error)}:
-            yield Failed(str(error.get("code") or error.get("type")), str(error.get("message")))
-        case {"choices": list()}:
-            choices = items(payload["choices"])
-            if any(_delta(choice).get("role") for choice in choices):
-                yield MessageStarted(word(payload.get("id")), word(payload.get("model")))
-            for choice in choices:
-                yield from _said(_delta(choice), "assistant", _key(choice))
-                if reason := word(choice.get("finish_reason")):
-                    yield Stopped(reason)
-                yield from _usage(choice.get("usage"))  # Kimi
-            for citation in _list(payload.get("citations")):  # Perplexity and its like
-                yield Cited(citation)
-            yield from _usage(payload.get("usage"))
-        case "[DONE]":
-            pass
-        case _:
-            yield Unknown(event, payload)
+    """Pieces of text first: nearly all frames are pieces, and a generator costs as much as the rest of it."""
+    if isinstance(payload, dict):
+        piece = _piece(payload)
+        return iter((piece,)) if piece else _frame(event, payload)
+    return iter(() if payload == "[DONE]" else (Unknown(event, payload),))
+
+
+def _piece(payload: dict[str, Json]) -> Event | None:
+    """The text of a chunk that says nothing else; None when it may say more."""
+    choices = payload.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1 or payload.get("usage") or not PLAIN.issuperset(payload):
+        return None
+    choice = choices[0]
+    if not isinstance(choice, dict) or choice.get("finish_reason") or not CHOICE.issuperset(choice):
+        return None
+    delta = choice.get("delta")
+    if not isinstance(delta, dict) or len(delta) != 1:
+        return None
+    ((name, said),) = delta.items()
+    if name == "tool_calls":
+        return _arguments(said, _key(choice))
+    if not said or not isinstance(said, str):
+        return None
+    if name == "content":
+        return TextDelta(said, "assistant", _key(choice))
+    return ReasoningDelta(said, _key(choice)) if name in REASONING else None
+
+
+def _arguments(calls: Json, choice: str) -> Event | None:
+    """A piece of one call's arguments; None when there is more."""
+    call = calls[0] if isinstance(calls, list) and len(calls) == 1 else None
+    if not isinstance(call, dict) or call.get("id") or "index" not in call:
+        return None
+    function = call.get("function")
+    if not isinstance(function, dict) or function.get("name"):
+        return None
+    text = function.get("arguments")
+    return ToolArgumentsDelta(_call_key(choice, call, 0), text) if text and isinstance(text, str) else None
+
+
+def _frame(event: str, payload: dict[str, Json]) -> Iterator[Event]:
+    choices, error = payload.get("choices"), payload.get("error")
+    if error:
+        yield _failed(error)
+    if isinstance(choices, list):
+        yield from _chunk(payload, items(choices))
+    elif isinstance(payload.get("usage"), dict):
+        yield from _usage(payload["usage"])
+    elif not error:
+        yield Unknown(event, payload)
+
+
+def _chunk(payload: dict[str, Json], choices: list[dict[str, Json]]) -> Iterator[Event]:
+    said = [event for choice in choices for event in _choice(choice)]
+    usage = payload.get("usage") or member(payload, "x_groq", "usage")
+    if any(_delta(choice).get("role") for choice in choices) and not _counts_only(said, usage):
+        yield MessageStarted(word(payload.get("id")), word(payload.get("model")))
+    yield from said
+    citations = payload.get("citations")
+    for citation in citations if isinstance(citations, list) else ():  # Perplexity and its like
+        yield Cited(citation)
+    yield from _usage(usage)
+
+
+def _counts_only(said: list[Event], usage: Json) -> bool:
+    """Whether a chunk comes after an answer's end to say what it took: OpenRouter's has an empty choice with a role."""
+    return not said and bool(member(usage, "completion_tokens"))
+
+
+def _choice(choice: dict[str, Json]) -> Iterator[Event]:
+    yield from _said(_delta(choice), "assistant", _key(choice))
+    if error := choice.get("error"):  # OpenRouter: the provider behind it failed
+        yield _failed(error)
+    if reason := word(choice.get("finish_reason")):
+        yield Stopped(reason)
+    yield from _usage(choice.get("usage"))  # Kimi
+
+
+def _failed(error: Json) -> Failed | Unknown:
+    if isinstance(error, dict):
+        return Failed(str(error.get("code") or error.get("type")), str(error.get("message")))
+    return Failed("error", error) if isinstance(error, str) else Unknown("error", error)
 
 
 def decode_part(event: str, part: Json) -> Iterator[Event]:
@@ -89,7 +164,7 @@ def decode_part(event: str, part: Json) -> Iterator[Event]:
         case {"role": "tool" | "function"}:
             call_id = word(part.get("tool_call_id")) or word(part.get("name")) or ""
             yield ToolResult(call_id, text_of(part.get("content")), name=word(part.get("name")))
-            yield from _images(part.get("content"), "user")
+            yield from _seen(part.get("content"), "user")
         case {"role": str(role)}:
             yield from _said(part, role)
         case _:
@@ -109,46 +184,80 @@ def _key(choice: dict[str, Json]) -> str:
 
 
 def _said(message: dict[str, Json], role: str, key: str = "") -> Iterator[Event]:
-    if text := text_of(message.get("content")):
+    content = message.get("content")
+    if text := text_of(content):
         yield TextDelta(text, role, key)
-    if reasoning := next(filter(None, (word(message.get(name)) for name in REASONING)), None):
-        yield ReasoningDelta(reasoning, key)
-    for detail in items(message.get("reasoning_details")):  # OpenRouter: the same as `reasoning`, or what only the provider reads
-        if data := word(detail.get("data")) or word(detail.get("signature")):
-            yield Sealed("encrypted" if detail.get("data") else "signature", data, key)
-        elif not reasoning and (thought := word(detail.get("text")) or word(detail.get("summary"))):
-            yield ReasoningDelta(thought, key, summary="summary" in detail)
+    yield from _reasoning(message, key)
     if refusal := word(message.get("refusal")):
         yield TextDelta(refusal, role, key)
     if message.get("tool_calls") or message.get("function_call"):
         yield from _calls(message, key)
+    if not isinstance(content, str):
+        yield from _seen(content, role, key)
+    if not SIMPLE.issuperset(message):
+        yield from _aside(message, role, key)
+
+
+def _aside(message: dict[str, Json], role: str, key: str) -> Iterator[Event]:
+    """What few messages say."""
     for citation in items(message.get("annotations")):
         yield Cited(citation)
-    if not isinstance(message.get("content"), str):
-        yield from _images(message.get("content"), role)
     for each in items(message.get("images")):
         yield image_url(member(each, "image_url", "url"), role)
+    if isinstance(sound := message.get("audio"), dict):
+        if transcript := word(sound.get("transcript")):
+            yield TextDelta(transcript, role, key)
+        if sound.get("data"):
+            yield image("audio", sound.get("id"), role, sound["data"])
+    for name, said in message.items():
+        if said and name not in MEANT:
+            yield Unknown(name, said)
+
+
+def _reasoning(message: dict[str, Json], key: str) -> Iterator[Event]:
+    thought = next(filter(None, (word(message.get(name)) for name in REASONING)), None)
+    if thought:
+        yield ReasoningDelta(thought, key)
+    if not message.get("reasoning_details") and not message.get("thinking_blocks"):
+        return
+    # OpenRouter, LiteLLM: the same once more in blocks, and what only the provider reads
+    for block in (*items(message.get("reasoning_details")), *items(message.get("thinking_blocks"))):
+        text = next(filter(None, (word(block.get(name)) for name in ("text", "summary", "thinking"))), None)
+        if text and not thought:
+            yield ReasoningDelta(text, key, summary="summary" in block)
+        if data := word(block.get("data")):
+            yield Sealed("encrypted", data, key)
+        if signature := word(block.get("signature")):
+            yield Sealed("signature", signature, key)
 
 
 def _calls(message: dict[str, Json], choice: str) -> Iterator[Event]:
     for position, call in enumerate(items(message.get("tool_calls"))):
-        key = f"{choice}{'.' if choice else ''}{call.get('index', position)}"
+        key = _call_key(choice, call, position)
         function: Json = next((call[name] for name in ("function", "custom") if isinstance(call.get(name), dict)), {})
-        if call_id := word(call.get("id")):
-            yield ToolCallStarted(key, call_id, word(function.get("name")) or "")
+        name = word(function.get("name"))
+        if call_id := word(call.get("id")) or name:  # where there are no ids, the name stands for one
+            yield ToolCallStarted(key, call_id, name or "")
         if arguments := word(function.get("arguments")) or word(function.get("input")):
             yield ToolArgumentsDelta(key, arguments)
         if "index" not in call:
             yield ToolCallEnded(key)
     legacy = message.get("function_call")  # before there were tools: one call, known by its name
     if isinstance(legacy, dict):
+        key = f"{choice}function"
         if name := word(legacy.get("name")):
-            yield ToolCallStarted("function", name, name)
+            yield ToolCallStarted(key, name, name)
         if arguments := word(legacy.get("arguments")):
-            yield ToolArgumentsDelta("function", arguments)
+            yield ToolArgumentsDelta(key, arguments)
 
 
-def _images(content: Json, role: str) -> Iterator[Event]:
+def _call_key(choice: str, call: dict[str, Json], position: int) -> str:
+    index = call.get("index", position)
+    return f"{choice}.{index}" if choice else str(index)
+
+
+def _seen(content: Json, role: str, key: str = "") -> Iterator[Event]:
+    """What else than text stands in a content."""
     for each in items(content):
         match each.get("type"):
             case "image_url":
@@ -157,10 +266,10 @@ def _images(content: Json, role: str) -> Iterator[Event]:
                 yield image("audio", None, role, member(each, "input_audio", "data"))
             case "file":
                 yield image("file", member(each, "file", "file_id"), role, member(each, "file", "file_data"))
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
+            case "thinking":  # Mistral
+                yield ReasoningDelta(text_of(each.get("thinking")), key)
+            case _ if not text_of(each) and "text" not in each:
+                yield Unknown("content", each)
 
 
 def _usage(usage: Json) -> Iterator[Event]:

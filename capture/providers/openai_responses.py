@@ -46,7 +46,14 @@ ENDS = {
     "response.failed": End.FAILED,
     "error": End.FAILED,
 }
-CALLS = ("function_call", "custom_tool_call", "local_shell_call", "computer_call", "apply_patch_call", "shell_call")
+TEXTS = ("response.output_text.delta", "response.refusal.delta")  # pieces, the commonest frames first
+ARGUMENTS = (
+    "response.function_call_arguments.delta",
+    "response.custom_tool_call_input.delta",
+    "response.mcp_call_arguments.delta",
+    "response.code_interpreter_call_code.delta",
+)
+REASONINGS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 SERVER_CALLS = {  # items that are calls of the provider's own tools → what the tool is called
     "web_search_call": "web_search",
     "file_search_call": "file_search",
@@ -58,21 +65,21 @@ SERVER_CALLS = {  # items that are calls of the provider's own tools → what th
 }
 QUIET = frozenset(  # they announce what other events say
     """response.in_progress response.queued response.content_part.added response.content_part.done
-    response.reasoning_summary_part.added response.reasoning_summary_part.done response.refusal.done keepalive
+    response.reasoning_summary_part.added response.reasoning_summary_part.done keepalive
     response.web_search_call.in_progress response.web_search_call.searching response.web_search_call.completed
     response.file_search_call.in_progress response.file_search_call.searching response.file_search_call.completed
     response.code_interpreter_call.in_progress response.code_interpreter_call.interpreting
-    response.code_interpreter_call.completed response.code_interpreter_call_code.delta response.code_interpreter_call_code.done
+    response.code_interpreter_call.completed
     response.image_generation_call.in_progress response.image_generation_call.generating
     response.image_generation_call.completed response.image_generation_call.partial_image
-    response.mcp_call.in_progress response.mcp_call.completed response.mcp_call.failed response.mcp_call_arguments.delta
-    response.mcp_call_arguments.done response.mcp_list_tools.in_progress response.mcp_list_tools.completed""".split()
+    response.mcp_call.in_progress response.mcp_call.completed response.mcp_call.failed
+    response.mcp_list_tools.in_progress response.mcp_list_tools.completed""".split()
 )
 SHAPES = (
     Shape("response.output_text.delta", Holds.TEXT),
     Shape("response.output_text.done", Holds.TEXT),
     Shape("response.refusal.delta", Holds.TEXT),
-    Shape("response.refusal.done", Holds.OTHER),
+    Shape("response.refusal.done", Holds.TEXT),
     Shape("response.reasoning_*", Holds.REASONING | Holds.OTHER),
     Shape("response.function_call_arguments.delta", Holds.ARGUMENTS),
     Shape("response.custom_tool_call_input.delta", Holds.ARGUMENTS),
@@ -81,7 +88,7 @@ SHAPES = (
     Shape("response.output_item.added", Holds.TEXT | Holds.REASONING | Holds.CALL | Holds.OTHER),
     Shape("response.output_item.done", Holds.TEXT | Holds.REASONING | Holds.CALL | Holds.OTHER),
     Shape("response.content_part.*", Holds.OTHER),
-    Shape("response.created", Holds.USAGE | Holds.BOUND),
+    Shape("response.created", Holds.USAGE | Holds.BOUND | Holds.OTHER),
     Shape("response.in_progress", Holds.OTHER),
     Shape("response.create", Holds.REQUEST),
 )
@@ -100,23 +107,45 @@ def end(event: str, payload: bytes) -> End:
 
 
 def decode(event: str, payload: Json) -> Iterator[Event]:
-    kind = str(payload.get("type", event)) if isinstance(payload, dict) else event
+    """Pieces first: nearly all frames are pieces, and a generator costs as much as the rest of it."""
+    if isinstance(payload, dict):
+        kind = str(payload.get("type", event))
+        if isinstance(text := payload.get("delta"), str) and (piece := _piece(kind, payload, text)):
+            return iter((piece,))
+        return _frame(kind, payload)
+    return iter(() if payload == "[DONE]" else (Unknown(event, payload),))  # some imitators end as Chat Completions does
+
+
+def _piece(kind: str, payload: dict[str, Json], text: str) -> Event | None:
+    """What a delta adds to its block; None when it is of a kind not known here."""
+    if kind in TEXTS:
+        return TextDelta(text, "assistant", _block(payload))
+    if kind in ARGUMENTS:
+        return ToolArgumentsDelta(_item_id(payload), text)
+    if kind in REASONINGS:
+        return ReasoningDelta(text, _thought(payload), "summary_index" in payload)
+    return None
+
+
+def _frame(kind: str, payload: dict[str, Json]) -> Iterator[Event]:
     match kind, payload:
-        case "response.output_text.delta" | "response.refusal.delta", {"delta": str(text)}:
-            yield TextDelta(text, "assistant", _block(payload))
-        case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta", {
-            "item_id": str(key),
-            "delta": str(text),
-        }:
-            yield ToolArgumentsDelta(key, text)
-        case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta", {"delta": str(text)}:
-            yield ReasoningDelta(text, _block(payload), "summary" in kind)
         case "response.output_text.done", {"text": str(text)}:
             yield TextWhole(text, _block(payload))
+        case "response.refusal.done", {"refusal": str(text)}:
+            yield TextWhole(text, _block(payload))
         case "response.reasoning_summary_text.done" | "response.reasoning_text.done", {"text": str(text)}:
-            yield ReasoningWhole(text, _block(payload), "summary" in kind)
-        case "response.function_call_arguments.done" | "response.custom_tool_call_input.done", {"item_id": str(key)}:
-            yield ToolCallEnded(key, word(payload.get("arguments", payload.get("input"))))
+            yield ReasoningWhole(text, _thought(payload), "summary_index" in payload)
+        case (
+            (
+                "response.function_call_arguments.done"
+                | "response.custom_tool_call_input.done"
+                | "response.mcp_call_arguments.done"
+                | "response.code_interpreter_call_code.done"
+            ),
+            _,
+        ):
+            told = (word(payload.get(name)) for name in ("arguments", "input", "code"))
+            yield ToolCallEnded(_item_id(payload), next((each for each in told if each is not None), None))
         case "response.output_item.added" | "response.output_item.done", {"item": dict(item)}:
             yield from _item(item, done=kind.endswith("done"), index=payload.get("output_index"))
         case "response.output_text.annotation.added", {"annotation": annotation}:
@@ -126,7 +155,7 @@ def decode(event: str, payload: Json) -> Iterator[Event]:
             yield from _ids(response)
         case "response.completed" | "response.incomplete" | "response.failed", {"response": dict(response)}:
             yield from _whole(response, kind.removeprefix("response."))
-        case "error", dict():
+        case "error", _:
             error = payload["error"] if isinstance(payload.get("error"), dict) else payload
             yield Failed(str(error.get("code") or error.get("type")), str(error.get("message")))
         case _, {"object": "response", "output": list()}:
@@ -135,7 +164,11 @@ def decode(event: str, payload: Json) -> Iterator[Event]:
             yield from _whole(payload, "")
         case _, {"rate_limits": dict() | list() as limits}:
             yield RateLimited(limits)
-        case _, dict() if kind in QUIET:
+            if rest := {name: said for name, said in payload.items() if said and name not in ("type", "rate_limits")}:
+                yield Unknown(kind, rest)  # codex: the plan, the credits
+        case _, {"error": dict(error)}:
+            yield Failed(str(error.get("code") or error.get("type")), str(error.get("message")))
+        case _ if kind in QUIET:
             pass
         case _:
             yield Unknown(kind, payload)
@@ -186,8 +219,8 @@ def _item(item: Json, done: bool = True, index: Json = None) -> Iterator[Event]:
             yield Sealed("encrypted", data, key)
         case {"role": str(role), "content": content}:
             yield from _content(content, role)
-        case {"type": "reasoning" | "compaction" | "context_compaction"}:
-            pass
+        case {"type": "reasoning" | "compaction" | "context_compaction"} | {"type": "item_reference"}:
+            pass  # told when it is done; an item of an earlier answer, by its id
         case _:
             yield Unknown(kind or "item", item)
 
@@ -229,6 +262,8 @@ def _content(content: Json, role: str) -> Iterator[Event]:
 def _images(content: Json, role: str = "user") -> Iterator[Event]:
     for each in items(content):
         match each:
+            case {"type": "input_audio"}:
+                yield image("audio", None, role, member(each, "input_audio", "data"))
             case {"type": "input_image" | "output_image" | "computer_screenshot"}:
                 url = each.get("image_url")
                 yield image_url(url, role) if url else image(None, each.get("file_id"), role)
@@ -260,13 +295,23 @@ def _server_call(key: str, item: dict[str, Json]) -> Iterator[Event]:
         yield image(word(item.get("output_format")) or "image", None, "assistant", data)
 
 
+def _item_id(payload: dict[str, Json]) -> str:
+    """What names an item in the frames that tell pieces of it."""
+    item = payload.get("item_id")
+    return item if isinstance(item, str) else str(payload.get("output_index"))
+
+
 def _block(payload: dict[str, Json]) -> str:
     """What a delta and its whole have in common: the item, and which part of it."""
-    item = word(payload.get("item_id")) or str(payload.get("output_index"))
+    return f"{_item_id(payload)}:{payload.get('content_index', 0)}"
+
+
+def _thought(payload: dict[str, Json]) -> str:
+    """The same for reasoning, whose summaries are numbered apart from its texts."""
+    item = _item_id(payload)
     if "summary_index" in payload:
         return f"{item}:{payload['summary_index']}"
-    place = payload.get("content_index", 0)
-    return f"{item}:text:{place}" if str(payload.get("type")).startswith("response.reasoning_text") else f"{item}:{place}"
+    return f"{item}:text:{payload.get('content_index', 0)}"
 
 
 def _ids(response: dict[str, Json]) -> Iterator[Event]:
