@@ -193,7 +193,7 @@ class Assembler:
             case Cited(payload):
                 _once(message.citations, payload)
             case ImageSeen():
-                _once(message.images, event)
+                message.images.append(event)
             case RateLimited(payload):
                 message.limits.append(payload)
             case IdGiven():

@@ -45,6 +45,8 @@ def write(source: Source, tables: Iterable[str], folder: Path, notes: Notes) -> 
 
 
 def _write_events(source: Source, file: IO[bytes], notes: Notes) -> None:
+    from capture.turns import provider_named
+
     known: dict[str, Provider] = {}  # by flow
     for item in read(source, notes=notes, join=False):
         if not isinstance(item, dict) or "outcome" in item:
@@ -52,7 +54,7 @@ def _write_events(source: Source, file: IO[bytes], notes: Notes) -> None:
         if "data_count" not in item:
             known[item["flow_id"]] = providers.called(str(item.get("provider")), str(item.get("api")))
             continue
-        provider = known.get(item["flow_id"]) or providers.of_line(item["event"], item["payload"], "")
+        provider = known.get(item["flow_id"]) or providers.of_line(item["event"], item["payload"], provider_named(item))
         outgoing = '"dir":"out"' in item["metadata"].replace(" ", "")
         for number, event in enumerate(_decoded(item, provider, outgoing)):
             file.write(line(_event(item, number, event, outgoing)))

@@ -174,11 +174,13 @@ class Pairing:
         if (parent := _word(client.get("parent_id"))) and parent != sid and parent in self._sessions:
             self._parents[sid] = parent
         provider = providers.called(str(record.get("provider")), str(record.get("api")))
-        flow = self._flows[flow_id] = _Flow(flow_id, sid, record, provider, client, _word(client.get("agent_id")))
+        agent = _word(client.get("agent_id"))
+        flow = self._flows.setdefault(flow_id, _Flow(flow_id, sid, None, provider, client))
+        flow.record, flow.provider, flow.client, flow.agent = record, provider, client, agent  # its lines may have come first
         if flow.agent is None and sid in self._parents:
             flow.agent = sid
         yield FlowOpened(record)
-        if record.get("transport") != "websocket":
+        if record.get("transport") != "websocket" and flow.exchange is None:
             flow.waits = request_of(record)
             yield from self._ask_when_told(flow)
 
@@ -215,9 +217,8 @@ class Pairing:
         if flow is None:
             if len(self._flows) > MAX_FLOWS:
                 self._flows = {key: each for key, each in self._flows.items() if each.record or each.exchange}
-            metadata = _metadata(record)
-            provider = providers.of_line(event, payload, str(metadata.get("provider", "")))
-            flow = self._flows[flow_id] = _Flow(flow_id, sid, None, provider, _client(metadata))
+            provider = providers.of_line(event, payload, provider_named(record))
+            flow = self._flows[flow_id] = _Flow(flow_id, sid, None, provider, _client(_metadata(record)))
         elif flow.record is None and record and (flow.exchange is None or flow.provider is providers.UNKNOWN):
             provider = providers.of_line(event, payload, flow.provider.name)
             flow.provider = flow.provider if provider is providers.UNKNOWN else provider
@@ -550,6 +551,11 @@ def run(items: "Iterable[dict[str, Any] | Deltas]", events: bool = False) -> Ite
         if isinstance(item, dict) and "outcome" in item:
             yield from pairing.forgotten()
     yield from pairing.close()
+
+
+def provider_named(record: dict[str, Any]) -> str:
+    """The provider that a line's metadata name; empty where they name none."""
+    return str(_metadata(record).get("provider") or "")
 
 
 def payload_of(record: dict[str, Any]) -> Any:

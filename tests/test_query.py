@@ -702,7 +702,8 @@ def test_the_answer_of_a_sample_is_in_messages_and_events(log: Path, name: str) 
 
 def test_derived_tables_grown_in_steps_are_those_written_at_once(log: Path, tmp_path: Path) -> None:
     run(log, tmp_path / "at once", DERIVED, final=True)
-    entries = [entry for name in samples.names() for entry in golden.play(name)]
+    # a proxy writes the flow records of a round before its lines: no log has lines of a flow that it does not know
+    entries = [entry for name in samples.names() for entry in sorted(golden.play(name), key=lambda entry: entry.kind != "flows")]
     steps = sorted(random.Random(3).sample(range(len(entries)), 5))
     for start, end in pairwise([0, *steps, len(entries)]):
         writer = LogWriter(tmp_path / "log", {})
