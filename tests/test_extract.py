@@ -229,6 +229,16 @@ def test_what_a_prompt_says_of_place_and_model(rows: dict[str, list[Any]]) -> No
     )
 
 
+def test_a_models_name_ends_before_the_sentence_does() -> None:
+    wire = Wire()
+    for name in ("GPT-6", "GPT-6.1-codex"):
+        wire.exchange(
+            [{"role": "system", "content": f"You are Codex, an agent based on {name}. You share a workspace."}], says("Yes.")
+        )
+    found = rows_of(run(wire.records), "model_identity_cutoff")["model_identity_cutoff"]
+    assert [row["model_name"] for row in found] == ["GPT-6", "GPT-6.1-codex"]
+
+
 def test_a_user_who_speaks_of_directories_is_no_hint() -> None:
     wire = Wire()
     wire.exchange([user("The working directory: /etc is wrong; knowledge cutoff: 1999")], says("Yes."))
@@ -441,7 +451,9 @@ def test_each_kind_has_its_file_that_only_the_user_can_read(directory: Path, tmp
     assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
     found = {name: [json.loads(line) for line in (out / f"{name}.jsonl").read_bytes().splitlines()] for name in NAMES}
     assert found == rows
-    assert f"{sum(map(len, rows.values()))} rows in 28 files in {out}" in result.stderr
+    total, each = result.stderr.splitlines()
+    assert total == f"capture: {sum(map(len, rows.values()))} rows in 28 files in {out}"
+    assert each == f"capture: {', '.join(f'{name} {len(rows[name])}' for name in NAMES)}"
     assert result.stdout == ""
 
 
@@ -488,12 +500,14 @@ def test_a_large_log_is_shared_by_processes(
     if to == "-":
         found = [json.loads(line) for line in result.stdout.splitlines()]
         assert [row for row in found if row["kind"] == "costs"] == [{"kind": "costs", **row} for row in rows["costs"]]
+        assert result.stderr == "", "where it wrote is said only of files"
         assert len(found) == sum(map(len, rows.values()))
     else:
         told = {
             name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_bytes().splitlines()] for name in NAMES
         }
         assert told == rows
+        assert f", token_usage {len(rows['token_usage'])}, " in result.stderr
 
 
 def test_a_pass_is_shared_only_where_that_is_worth_it(tmp_path: Path) -> None:

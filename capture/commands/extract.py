@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from capture.scan import Item, Notes
 
 type Files = dict[str, IO[bytes]]  # by kind
+type Counts = dict[str, int]  # rows, by the same names
 
 PRINTED = "rows"  # the one name among `Files` when all kinds go to stdout
 QUIET = 2.0  # seconds that may pass before progress is told
@@ -55,34 +56,36 @@ def extract(asked: Asked, names: str, out: Path, dash: str | None) -> None:
         several = processes(source, holds, asked.engine) if sids is None else 1
         with _printed() if to_stdout else _files(out.expanduser(), [kind.name for kind in kinds]) as files:
             if several > 1:
-                count = _by_several(several, asked, kinds, notes, files)
+                counts = _by_several(several, asked, kinds, notes, files)
             else:
                 items = scan.read(source, holds, engine=asked.engine, sids=sids, notes=notes)
-                count = _alone(items, asked, kinds, notes, files)
-    heard(asked, notes, bool(count))
+                counts = _alone(items, asked, kinds, notes, files)
+    total = sum(counts.values())
+    heard(asked, notes, bool(total))
     if not to_stdout:
         written = "1 file" if len(kinds) == 1 else f"{len(kinds)} files"
-        say(f"{count:,} row{'' if count == 1 else 's'} in {written} in {short(str(out))}")
+        say(f"{total:,} row{'' if total == 1 else 's'} in {written} in {short(str(out))}")
+        say(", ".join(f"{kind.name} {counts[kind.name]:,}" for kind in kinds))
 
 
-def _alone(items: "Iterable[Item]", asked: Asked, kinds: "Iterable[Kind]", notes: "Notes", files: Files) -> int:
-    """One pass by this process: how many rows there are."""
+def _alone(items: "Iterable[Item]", asked: Asked, kinds: "Iterable[Kind]", notes: "Notes", files: Files) -> Counts:
+    """One pass by this process: how many rows there are, by file."""
     from capture.extract import extract as found
     from capture.extract import json_line
     from capture.turns import run
 
-    count, printed = 0, files.get(PRINTED)
+    counts, printed = dict.fromkeys(files, 0), files.get(PRINTED)
     for kind, row in found(run(_watched(items, notes)), kinds, _within(asked)):
         if printed:
             printed.write(json_line({"kind": kind, **row}))
         else:
             files[kind].write(json_line(row))
-        count += 1
-    return count
+        counts[PRINTED if printed else kind] += 1
+    return counts
 
 
-def _by_several(several: int, asked: Asked, kinds: "tuple[Kind, ...]", notes: "Notes", files: Files) -> int:
-    """One pass by several processes, whose rows are put together afterwards."""
+def _by_several(several: int, asked: Asked, kinds: "tuple[Kind, ...]", notes: "Notes", files: Files) -> Counts:
+    """One pass by several processes, whose rows are put together afterwards: how many there are, by file."""
     from tempfile import TemporaryDirectory
 
     from capture.extract.sharing import merged, share
@@ -93,7 +96,7 @@ def _by_several(several: int, asked: Asked, kinds: "tuple[Kind, ...]", notes: "N
             notes.bad += each.notes.bad
             notes.count += each.notes.count
         notes.bad.sort(key=lambda bad: (bad.file, bad.offset))
-        return sum(merged(done, name, file) for name, file in files.items())
+        return {name: merged(done, name, file) for name, file in files.items()}
 
 
 def _within(asked: Asked) -> "Callable[[str], bool] | None":

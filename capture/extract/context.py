@@ -42,7 +42,7 @@ MODEL = {
     "model_name": (
         r"powered by the model named ([^\n]+?)\.(?:\s|$)",
         r"[Yy]ou are powered by the model ([^\n]+?)\.(?:\s|$)",
-        r"based on (GPT-[\w.\-]+)",
+        r"based on (GPT-[\w.\-]*\w)",
     ),
     "model_id": (r"exact model ID is ([\w.\-:/\[\]]+?)\.?(?:\s|$)",),
     "cutoff": (r"knowledge cutoff(?: date)?(?: is|:)? +([^\n.]+)", r"Knowledge cutoff: *([^\n]+)"),

@@ -1,8 +1,8 @@
 """One pass by several processes: each looks at all lines and parses those of its own sessions.
 
 What pairing says of a session depends on nothing but the session and the sub-agents that work for it; so each process takes
-whole families of sessions. Their rows are merged by the place in the log at which they became known: the result is that of
-one process.
+whole families of sessions. Their rows are merged by the place in the log at which they became known. They are the rows of one
+process, but not always in its order: a process notices that a flow has begun or ended at the next line of its own sessions.
 """
 
 import heapq
