@@ -301,6 +301,76 @@ def _no_end(records: Records) -> None:
     records.remove(end_record(records))
 
 
+@changes("odd_record")
+def _no_request(records: Records) -> None:
+    del flow_record(records)["request"]
+
+
+@changes("odd_record")
+def _no_number_of_lines(records: Records) -> None:
+    end_record(records)["lines"] = "many"
+
+
+@changes("odd_record")
+def _no_metadata(records: Records) -> None:
+    lines_of(records)[-3]["metadata"] = "null"
+
+
+@changes("odd_record")
+def _broken_metadata(records: Records) -> None:
+    lines_of(records)[-1]["metadata"] = "{broken}"
+
+
+@changes("odd_record")
+def _no_prefix(records: Records) -> None:
+    lines_of(records)[-1]["line"] = "{}"
+
+
+@changes("bad_line")
+def _no_number(records: Records) -> None:
+    lines_of(records)[-3]["data_count"] = {}
+
+
+@changes("other_session")
+def _line_of_another_session(records: Records) -> None:
+    lines_of(records)[-3]["sid"] = "somebody else's"
+
+
+@changes("other_session")
+def _end_of_another_session(records: Records) -> None:
+    end_record(records)["sid"] = "somebody else's"
+
+
+@changes("last_word_missing")
+def _another_last_word(records: Records) -> None:
+    lines_of(records)[-1]["event"] = "message_stopp"
+
+
+@changes("part_differs")
+def _part_rewritten(records: Records) -> None:
+    line = line_with(records, "list the files")
+    line["line"] = line["line"].replace("list", "lose")
+
+
+@changes("late_arguments")
+def _arguments_after_the_end(records: Records) -> None:
+    piece = line_with(records, '"partial_json": "d')
+    stop = next(r for r in records[records.index(piece) :] if '"content_block_stop"' in str(r.get("line")))
+    records.insert(records.index(stop) + 1, {**piece, "line": piece["line"].replace('"partial_json": "d', '"partial_json": " ')})
+
+
+@changes("disordered")
+def _two_lines_swapped(records: Records) -> None:
+    one, other = lines_of(records)[3:5]
+    here, there = records.index(one), records.index(other)
+    records[here], records[there] = other, one
+
+
+@changes("clock_back")
+def _lines_before_their_flow(records: Records) -> None:
+    flow_record(records)["t"] = "2026-11-21T23:59:59.000"
+
+
 @changes("end_twice")
 def _two_ends(records: Records) -> None:
     records.append(end_record(records))
@@ -369,7 +439,7 @@ def _declared_as_another_tool(records: Records) -> None:
 @changes("bad_arguments")
 def _no_json(records: Records) -> None:
     line = line_with(records, '"partial_json": "d')
-    line["line"] = line["line"].replace('"d', '"d}')
+    line["line"] = line["line"].replace('"partial_json": "d', '"partial_json": "\\"')
 
 
 @changes("usage_shrinks")
@@ -463,6 +533,65 @@ def test_every_kind_of_finding_can_occur(tmp_path: Path, kind: str, damage: Dama
 
 def test_no_kind_of_finding_is_dead() -> None:
     assert {kind for kind, _ in HOW} == set(KINDS)
+
+
+# -- what must not be found, or not so ---------------------------------------------------------------------------------------
+
+
+def test_a_call_id_that_comes_again_is_another_call(tmp_path: Path) -> None:
+    wire, said = talk.Wire(), [ASK]
+    for name in ("Bash", "Task", "Bash"):  # a local server begins to count anew in each answer
+        made = talk.says(talk.call("call_0", name, command=name))
+        wire.exchange(said, made)
+        said = [*said, made, talk.user(talk.result("call_0", name))]
+    wire.exchange(said, talk.says("Done."))
+    found, rows = check.checked(source(put(tmp_path, wire.records)), Filter(), calls=True)
+    assert (found.findings, found.calls) == ([], 3)
+    assert [(row["call_id"], row["tool"], row["state"], row["verdict"]) for row in rows] == [
+        ("call_0", name, "answered", "ok") for name in ("Bash", "Task", "Bash")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (_declared_as_another_tool, "renamed"),
+        (_arguments_after_the_end, "late_arguments, bad_arguments"),
+        (_no_json, "bad_arguments"),
+        (cut_call, "early_result"),
+    ],
+)
+def test_the_table_of_calls_says_what_was_odd(tmp_path: Path, change: Callable[[Records], Records | None], verdict: str) -> None:
+    records = conversation()
+    changed = change(records)
+    _, rows = check.checked(source(put(tmp_path, records if changed is None else changed)), Filter(), calls=True)
+    assert [row["verdict"] for row in rows] == [verdict]
+
+
+def test_all_bad_lines_are_counted(tmp_path: Path) -> None:
+    with open(put(tmp_path, conversation()) / LINES, "a") as file:
+        file.write("no record\n" * 1234)
+    assert report(tmp_path).counts == {"bad_line": 1234}
+
+
+def test_one_file_tells_which_answers_were_cut(tmp_path: Path) -> None:
+    wire = talk.Wire()
+    wire.exchange([ASK], talk.says("I look."), cut=True)
+    wire.exchange([ASK], talk.says("Done."))
+    (put(tmp_path, wire.records) / FLOWS).unlink()
+    (tmp_path / ENDS).unlink()
+    assert [(each.kind, each.flow_id) for each in report(tmp_path).findings] == [("not_complete", "flow-0001")]
+
+
+@pytest.mark.parametrize("value", ["x", None, -1, 3.5, True, [], {}])
+def test_no_value_of_a_field_breaks_the_check(tmp_path: Path, value: Any) -> None:
+    for at in range(3):
+        records = conversation()
+        victim = (flow_record(records), end_record(records), lines_of(records)[-1])[at]
+        for name in list(victim):
+            before, victim[name] = victim[name], value
+            report(put(tmp_path, records))
+            victim[name] = before
 
 
 # -- on a terminal -------------------------------------------------------------------------------------------------------------

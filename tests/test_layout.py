@@ -28,7 +28,7 @@ FLOORS = (  # from the ground up; a folder stands for all that is in it
     ("addon", "capture.commands", "capture.cli", "capture.__main__"),
 )
 STAIRS = {  # the floors within a folder that is a pipeline, not a list of siblings
-    "capture.check": (("findings",), ("lives", "seen", "rebuild"), ("whole",), ("",)),
+    "capture.check": (("findings", "fields"), ("lives", "seen", "rebuild"), ("whole",), ("",)),
     "capture.scan": (
         ("kinds", "pieces", "templates"),
         ("base",),

@@ -7,7 +7,7 @@ from typing import Any
 from capture import filters, presence
 from capture.check.findings import Report
 from capture.check.rebuild import deep as compared
-from capture.check.whole import Check, bad_lines
+from capture.check.whole import Check, note_bad_lines
 from capture.filters import Filter
 from capture.providers.base import Holds
 from capture.scan import ENGINES, Notes, Source, chosen
@@ -31,16 +31,15 @@ def checked(source: Source, asked: Filter, engine: str = "auto", *, deep: bool =
     living = frozenset(str(facts.get("id")) for facts in presence.living(log)) if log else frozenset()
     report = Report(asked.within)
     check = Check(report, log, living, calls)
-    raw = check.lines(ENGINES[chosen(source, Holds.ALL, engine)](source, Wanted(Holds.ALL), notes), notes, sids)
+    raw = check.lines(ENGINES[chosen(source, Holds.ALL, engine)](source, Wanted(Holds.ALL), notes), notes, source.name, sids)
     check.run(Reading(source.name, log, Log(log, notes) if log else Nothing(), notes, sids).items(raw))
     whole = not (asked.session or asked.since or asked.until)
-    for finding in bad_lines(notes, bool(living), whole):
-        report.add(finding)
+    note_bad_lines(report, notes, bool(living), whole)
     if deep and log:
         for finding in compared(log, check.parts):
             report.add(finding)
     report.unchecked += _unchecked(log, deep, check)
-    return report, list((check.lives.rows or {}).values())
+    return report, check.lives.rows or []
 
 
 def _unchecked(log: Path | None, deep: bool, check: Check) -> Iterator[str]:

@@ -45,6 +45,8 @@ KINDS = {
             "was sse_flows.jsonl moved away or cut?",
         ),
         Kind("flow_twice", E, "a flow has two flow records", "was a file copied into the log twice?"),
+        Kind("odd_record", E, "a record lacks a field, or holds something else there", "was the file edited, or its disk damaged?"),
+        Kind("other_session", E, "a record names another session than its flow", "was the file edited, or its disk damaged?"),
         Kind(
             "no_end", E, "a flow has no end, and the proxy that wrote it is gone", "start a proxy on this log: it ends the orphans"
         ),
@@ -53,6 +55,8 @@ KINDS = {
         Kind("line_twice", E, "a line of a flow stands twice", "was a file copied into the log twice?"),
         Kind("lines_differ", E, "a flow has another number of lines than its end says", "its own file in sse_logs/ may have them"),
         Kind("capture_error", E, "recording failed: records may be missing", "see sse_logger.error"),
+        Kind("last_word_missing", E, "the last word that a stream's end tells of is not among its lines", "a line was changed"),
+        Kind("part_differs", E, "a request part is not what its id says", "was the file edited, or its disk damaged?"),
         Kind("part_missing", E, "a request refers to a part that its session never told", "was sse_lines.jsonl moved away or cut?"),
         Kind("body_missing", E, "a payload too large for its line is not in bodies/", "was bodies/ moved away?"),
         Kind("body_differs", E, "a payload in bodies/ is not what was recorded (--deep)", "restore the file from a copy"),
@@ -80,10 +84,12 @@ KINDS = {
         ),
         Kind("renamed", W, "a call was declared twice with different tools", "the provider contradicts itself"),
         Kind("bad_arguments", W, "the arguments of a complete call are no JSON", "the model's mistake, or a piece is missing"),
+        Kind("late_arguments", W, "a piece of arguments came after its call was complete", "the provider contradicts itself"),
         Kind(
             "usage_shrinks", W, "a later token count of an answer is lower than an earlier one", "the provider contradicts itself"
         ),
-        Kind("clock_back", W, "within a flow time runs back by more than a second", "lines may be in the wrong order"),
+        Kind("disordered", W, "lines of a flow stand in another order than they came in", "was the file sorted, or put together?"),
+        Kind("clock_back", W, "within a flow time runs back by more than a second", "was the clock set? lines may be misplaced"),
         Kind("open_flow", N, "a flow has no end yet: its proxy lives and still writes", "check again later"),
         Kind("torn_tail", N, "the last line is being written", "check again later"),
         Kind("stray_line", N, "a line is no record: it may belong to another session, or time", "check the whole log"),

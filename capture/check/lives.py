@@ -14,14 +14,16 @@ from typing import Any
 
 from capture import providers
 from capture.check.findings import Finding, Report
-from capture.events import ToolCallStarted, ToolResult
+from capture.events import ToolArgumentsDelta, ToolCallEnded, ToolCallStarted, ToolResult
 from capture.jsonl import loads
 from capture.providers.base import member
 from capture.requests import SAID_BEFORE
-from capture.updates import Asked, Call, CallClosed, CallMade, Exchange, Part, PartTold, Said, StrayResult, Update
+from capture.updates import Answered, Asked, Call, CallClosed, CallMade, Exchange, Part, PartTold, Said, StrayResult, Update
 
 FREE_TEXT = frozenset(("apply_patch", "exec"))  # tools whose arguments are no JSON (codex 0.169.0); others say so when declared
 CUSTOM = ("response.output_item", "turn.raw_response_item")  # how frames begin that may declare such a tool's call
+
+OK = "ok"  # verdict on a life as it should be
 
 type Record = dict[str, Any]
 type Place = tuple[int | None, int | None]  # data_count and byte offset of a line
@@ -68,7 +70,7 @@ ODD = {  # what is not, by its name in `findings.KINDS`, and how it goes on
     (S.DECLARED, X.RENAMED): ("renamed", S.DECLARED),
     (S.ARGUED, X.RENAMED): ("renamed", S.ARGUED),
     (S.COMPLETE, X.RENAMED): ("renamed", S.COMPLETE),
-    (S.ANSWERED, X.RENAMED): ("renamed", S.ANSWERED),
+    (S.COMPLETE, X.ARGUMENTS): ("late_arguments", S.COMPLETE),
     (S.DECLARED, X.PASSED): ("call_cut", S.OVER),
     (S.ARGUED, X.PASSED): ("call_cut", S.OVER),
     (S.COMPLETE, X.PASSED): ("orphan", S.OVER),
@@ -76,7 +78,6 @@ ODD = {  # what is not, by its name in `findings.KINDS`, and how it goes on
     (S.ARGUED, X.LEFT): ("call_cut", S.OVER),
     (S.COMPLETE, X.LEFT): ("unanswered", S.OVER),
     (S.OVER, X.RESULT): ("stray_result", S.OVER),  # its session was too long silent to be remembered
-    (S.OVER, X.RENAMED): ("renamed", S.OVER),
 }
 
 
@@ -116,10 +117,13 @@ class Lives:
 
     def __init__(self, report: Report, rows: bool = False) -> None:
         """`rows`: keeps the state table of all calls."""
-        self.rows: dict[tuple[str, str], Record] | None = {} if rows else None
+        self.rows: list[Record] | None = [] if rows else None
         self.resultless: set[str] = set()  # sessions of the claude log, which tells no results
         self._report = report
-        self._states: dict[int, tuple[State, int]] = {}  # by session and call id: how far, and which tool
+        self._row_of: dict[tuple[str, str], Record] = {}  # by session and call id: the last one
+        self._odd_before: dict[tuple[str, str], list[str]] = {}  # the same: what was odd before there was a row
+        self._states: dict[int, State] = {}  # by session and call id: how far the last call of that id is
+        self._declared: dict[str, dict[str, tuple[str, str, State]]] = {}  # by flow being answered and key: call id, tool
         self._places: dict[int, Place] = {}  # of calls that wait for their result: where they were completed
         self._asked: dict[tuple[str, str | None], str] = {}  # by session and sub-agent: when it last asked
         self._given: set[int] = set()  # request parts whose results were given: a request may be sent twice
@@ -140,8 +144,14 @@ class Lives:
     def heard(self, update: Update, record: Record) -> None:
         """What an update says of a call; `record`: the line that it was told by, if by a line."""
         match update:
-            case Said(exchange, ToolCallStarted(_, call_id, name)) if call_id != name:
-                self._declared(exchange, call_id, name, record)
+            case Said(exchange, ToolCallStarted(key, call_id, name)):
+                self._named(exchange, key, call_id, name, record)
+            case Said(exchange, ToolArgumentsDelta(key, text)) if text:
+                self._argued(exchange, key, record)
+            case Said(exchange, ToolCallEnded(key)):
+                self._completed(exchange, key)
+            case Answered(exchange):
+                self._declared.pop(exchange.flow_id, None)
             case CallMade(call):
                 self._places[hash((call.sid, call.call_id))] = _place(record)
             case CallClosed(call):
@@ -157,32 +167,47 @@ class Lives:
             case _:
                 pass
 
-    def _declared(self, exchange: Exchange, call_id: str, name: str, record: Record) -> None:
-        key = hash((exchange.sid, call_id))
-        state, tool = self._states.get(key, (State.NONE, 0))
-        if state in (State.NONE, State.EARLIER):
-            self._states[key] = (State.DECLARED, hash(name))
-        elif tool != hash(name):
-            self._states[key] = (state, hash(name))
-            _, odd = step(state, Signal.RENAMED)
-            self._odd(odd, call_id, exchange.sid, exchange.flow_id, exchange.t, f"now {name}", _place(record))
+    def _named(self, exchange: Exchange, key: str, call_id: str, name: str, record: Record) -> None:
+        """A call is declared; under the key of one that is open still it is that one, told again."""
+        calls = self._declared.setdefault(exchange.flow_id, {})
+        before, tool, state = calls.get(key, ("", "", State.NONE))
+        if call_id != before:
+            calls[key] = (call_id, name, step(State.NONE, Signal.DECLARED)[0])
+            known = hash((exchange.sid, call_id))
+            if call_id != name and self._states.get(known, State.EARLIER) is State.EARLIER:  # Gemini's calls may have no id
+                self._states[known] = State.DECLARED
+        elif name != tool:
+            state, odd = step(state, Signal.RENAMED)
+            calls[key] = (call_id, name, state)
+            self._odd(odd, call_id, exchange.sid, exchange.flow_id, exchange.t, f"{tool}, then {name}", _place(record))
+
+    def _argued(self, exchange: Exchange, key: str, record: Record) -> None:
+        call_id, tool, state = self._declared.get(exchange.flow_id, {}).get(key, ("", "", State.NONE))
+        if state is State.COMPLETE:
+            _, odd = step(state, Signal.ARGUMENTS)
+            self._odd(odd, call_id, exchange.sid, exchange.flow_id, exchange.t, tool, _place(record))
+
+    def _completed(self, exchange: Exchange, key: str) -> None:
+        calls = self._declared.get(exchange.flow_id, {})
+        if key in calls:
+            calls[key] = (*calls[key][:2], State.COMPLETE)
 
     def _told_before(self, part: Part, flow: Record) -> None:
         """A client sends back what the model said: calls that were never seen are from before the recording."""
         provider = providers.called(str(flow.get("provider")), str(flow.get("api")))
         for event in provider.decode_part(part.event, part.value):
             if isinstance(event, ToolCallStarted):
-                self._states.setdefault(hash((part.sid, event.call_id)), (State.EARLIER, hash(event.name)))
+                self._states.setdefault(hash((part.sid, event.call_id)), State.EARLIER)
 
     def _stray(self, result: ToolResult, exchange: Exchange, record: Record) -> None:
         part = next((part for part in exchange.new if any(each is result for each in part.results)), None)
         if part and hash((exchange.sid, part.id)) in self._given:
             return
         key = hash((exchange.sid, result.call_id))
-        before, tool = self._states.get(key, (State.NONE, 0))
+        before = self._states.get(key, State.NONE)
         state, odd = step(before, Signal.RESULT)
         if before is not State.NONE:
-            self._states[key] = (state, tool)
+            self._states[key] = state
         self._odd(odd, result.call_id, exchange.sid, exchange.flow_id, exchange.t, result.call_id, _place(record))
 
     def _closed(self, call: Call) -> None:
@@ -190,7 +215,7 @@ class Lives:
         went_on = self._asked.get((call.sid, call.agent), "") > (call.completed_t or call.t)
         state, odd = life(signals(call, went_on))
         if call.call_id != call.name:
-            self._states[key] = (state, self._states.get(key, (state, hash(call.name)))[1])
+            self._states[key] = state
         if call.sid in self.resultless:
             odd = [kind for kind in odd if kind not in ("orphan", "unanswered")]
         is_json = call.name in self._free or _is_json(call.arguments)
@@ -199,7 +224,7 @@ class Lives:
         if self._report.within(call.t):
             self._report.calls += 1
             if self.rows is not None:
-                self.rows[call.sid, _unique(self.rows, call)] = _row(call, state, is_json)
+                self._row(call, state, is_json)
         place = self._places.pop(key, (None, None))
         for kind in odd:
             self._odd(kind, call.call_id, call.sid, call.flow_id, call.t, call.name, place)
@@ -208,8 +233,19 @@ class Lives:
         if kind is None:
             return
         self._report.add(Finding(kind, what, flow_id, sid, t, *place, call_id=call_id))
-        if self.rows is not None and (row := self.rows.get((sid, call_id))):
-            row["verdict"] = kind if row["verdict"] == "ok" else f"{row['verdict']}, {kind}"
+        if self.rows is None:
+            return
+        if row := self._row_of.get((sid, call_id)):
+            row["verdict"] = kind if row["verdict"] == OK else f"{row['verdict']}, {kind}"
+        else:
+            self._odd_before.setdefault((sid, call_id), []).append(kind)
+
+    def _row(self, call: Call, state: State, is_json: bool) -> None:
+        """A line of the state table. An id that comes again has a line for each call."""
+        assert self.rows is not None
+        before = self._odd_before.pop((call.sid, call.call_id), ())
+        row = self._row_of[call.sid, call.call_id] = _row(call, state, is_json) | {"verdict": ", ".join(before) or OK}
+        self.rows.append(row)
 
 
 def custom(tools: Any) -> Iterator[str]:
@@ -242,15 +278,10 @@ def _row(call: Call, state: State, is_json: bool) -> Record:
         "failed": bool(call.result and call.result.is_error),
         "duration_ms": call.duration_ms,
         "state": state.name.lower(),
-        "verdict": "ok",
+        "verdict": OK,
         "flow_id": call.flow_id,
         "sid": call.sid,
     }
-
-
-def _unique(rows: dict[tuple[str, str], Record], call: Call) -> str:
-    """What a call's row goes by: calls without ids of their own (Gemini) go by tool and number."""
-    return call.call_id if (call.sid, call.call_id) not in rows else f"{call.call_id} {len(rows)}"
 
 
 def _is_json(text: str) -> bool:

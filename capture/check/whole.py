@@ -1,31 +1,34 @@
 """Records + updates → findings: the proof that a capture is complete, or where it is not.
 
 One reading of the log: each raw line is looked at on its way (its number within the flow, its time), then `scan` joins what
-belongs together and `Pairing` says what came of the calls (`capture.lives`). What is remembered of a flow that is over and sound
+belongs together and `Pairing` says what came of the calls (`lives`). What is remembered of a flow that is over and sound
 is one number; of a session its parts' and calls' ids.
 """
 
 import re
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from capture import parts
+from capture.check import fields
 from capture.check.findings import Finding, Report
 from capture.check.lives import Lives
 from capture.check.rebuild import number
 from capture.check.seen import Seen, of_end, of_lines
-from capture.events import MessageStarted, UsageReported
-from capture.files import parse, safe_name
-from capture.jsonl import loads
+from capture.events import MessageStarted, Stopped, UsageReported
+from capture.files import safe_name
+from capture.jsonl import HASH_DIGITS, loads
 from capture.scan import Item, Notes
 from capture.scan.base import Lines
-from capture.scan.reading import NAMES, TYPES
+from capture.scan.reading import NAMES, SPECIAL, TYPES
 from capture.turns import Pairing
-from capture.updates import Answered, Said, Update
+from capture.updates import Answered, Exchange, Said, Update
 
-TAIL = re.compile(rb'"\}?,?"flow_id":"([^"\\]+)","data_count":(\d+),"sid":"([^"\\]*)"\}\n?')
-MARK, CLOCK = b'","flow_id":"', b'\\"us\\":'
+TAIL = re.compile(rb'\}","flow_id":"([^"\\]+)","data_count":(\d+),"sid":"([^"\\]*)"\}\n?')
+MARK, CLOCK = b'}","flow_id":"', b'\\"us\\":'
+PREFIX = "data: "
 LIFE = 200  # bytes of metadata before a flow's id in which its time stands
 
 
@@ -46,29 +49,38 @@ class Check:
 
     # -- raw lines --------------------------------------------------------------------------------------------------------------
 
-    def lines(self, lines: Lines, notes: Notes, sids: frozenset[str] | None) -> Lines:
-        """The same lines. Which of them were no record is known when the next one is asked for."""
+    def lines(self, lines: Lines, notes: Notes, name: str, sids: frozenset[str] | None) -> Lines:
+        """The same lines, of the file of that name. Which of them were no record is known when the next one is asked for."""
         for offset, raw in lines:
             bad = notes.count
             yield offset, raw
-            if notes.count == bad or is_record(raw):  # what was noted may have been of another file
-                self._counted(offset, raw, sids)
+            known = notes.count > bad and not is_record(raw)  # what was noted may have been of another file
+            if not known and not self._counted(offset, raw, sids):
+                notes.add(name, offset, "no record")
 
-    def _counted(self, offset: int, raw: bytes, sids: frozenset[str] | None) -> None:
+    def _counted(self, offset: int, raw: bytes, sids: frozenset[str] | None) -> bool:
+        """Whether a line is a record, or blank."""
         at = raw.rfind(MARK)
-        found = TAIL.match(raw, at) if at > 0 else TAIL.match(raw, raw.rfind(b'"}"' + MARK[1:]))
-        if found:
+        if at > 0 and (found := TAIL.match(raw, at)):
             flow_id, count, sid = found[1].decode(), int(found[2]), found[3].decode("utf-8", "replace")
-        elif (record := parse(raw)) is not None:
+        elif is_record(raw):
+            record = _object(raw)
             flow_id, count, sid = record["flow_id"], record["data_count"], record["sid"]
         else:
-            return  # a blank line
+            return not raw.strip()
         if sids is not None and sid not in sids:
-            return
+            return True
+        if at <= 0 and not (record := _object(raw))["metadata"].endswith("}"):
+            self._found("odd_record", record | {"offset": offset}, "`metadata`: no JSON object")
         clock = raw.rfind(CLOCK, max(0, at - LIFE), at) + len(CLOCK)
-        digits = raw[clock:at].rstrip(b'"}') if clock >= len(CLOCK) else b""
-        seen = self._flows.get(flow_id) or self._new(flow_id, sid, (parse(raw) or {}).get("t"))
+        digits = raw[clock:at] if clock >= len(CLOCK) else b""
+        seen = self._flows.get(flow_id) or self._new(flow_id, sid, _object(raw).get("t"))
+        if not seen.lines:
+            seen.first_t = str(_object(raw).get("t"))
+        if sid != seen.sid:
+            seen.elsewhere.add(sid)
         seen.line(count, offset, int(digits) if digits.isdigit() else seen.us)
+        return True
 
     def _new(self, flow_id: str, sid: str, t: Any) -> Seen:
         seen = self._flows[flow_id] = Seen(flow_id, sid, str(t))
@@ -99,18 +111,32 @@ class Check:
             self._settle(seen)
 
     def _line(self, record: dict[str, Any]) -> None:
-        event, metadata = record["event"], record["metadata"]
+        event, metadata = record["event"], _object(record["metadata"])
         self._last_t = max(self._last_t, record["t"])
+        if not metadata and record["metadata"].endswith("}"):  # else it was found already
+            self._found("odd_record", record, "`metadata`: no JSON object")
+        if not record["line"].startswith(PREFIX):
+            self._found("odd_record", record, f"`line`: does not begin with `{PREFIX}`")
         if event.startswith("request."):
-            if part_id := _object(metadata).get("id"):
-                self.parts.setdefault(record["sid"], {}).setdefault(number(str(part_id)), record["offset"])
+            self._part(record, metadata)
         elif event.startswith("capture."):
             self._lost(record)
-        elif '"out"' in metadata and isinstance(record["payload"], dict):
-            self._wants(self._flow_of(record), record["payload"])
-        digest = _object(metadata).get("sha256") if '"sha256"' in metadata else None
+        elif metadata.get("dir") == "out":
+            if isinstance(record["payload"], dict):
+                self._wants(self._flow_of(record), record["payload"])
+        else:
+            self._flow_of(record).said.add("[DONE]" if record["payload"] == "[DONE]" else event)
+        digest = metadata.get("sha256")
         if self._log and digest and not (self._log / "bodies" / safe_name(str(digest))).exists():
             self._found("body_missing", record, f"{digest} ({event})")
+
+    def _part(self, record: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Notes where a part stands. Its id is the hash of its text."""
+        if part_id := str(metadata.get("id") or ""):
+            self.parts.setdefault(record["sid"], {}).setdefault(number(part_id), record["offset"])
+            text = record["line"].removeprefix(PREFIX)
+            if not SPECIAL & metadata.keys() and sha256(text.encode()).hexdigest()[:HASH_DIGITS] != part_id:
+                self._found("part_differs", record, f"{part_id} ({record['event']})")
 
     def _flow_of(self, record: dict[str, Any]) -> Seen:
         return self._flows.get(record["flow_id"]) or self._new(record["flow_id"], record["sid"], record["t"])
@@ -134,7 +160,13 @@ class Check:
             self._found("flow_twice", record, "")
             return
         seen = seen or self._new(flow_id, str(record.get("sid")), record.get("t"))
-        seen.record, seen.proxy, seen.status = True, record.get("proxy"), record.get("status")
+        wrong = fields.of_flow(record)
+        self._odd(record, wrong)
+        record = fields.usable(record, wrong) | {"flow_id": flow_id}
+        if record.get("sid", seen.sid) != seen.sid:
+            seen.elsewhere.add(record["sid"])
+        seen.record, seen.opened_t = True, record["t"]
+        seen.proxy, seen.status = record.get("proxy"), record.get("status")
         request = record.get("request")
         if request is not None:
             self._wants(seen, request)
@@ -149,12 +181,20 @@ class Check:
             self._found("end_twice", record, "")
             return
         seen = self._flows.get(flow_id) or self._new(flow_id, str(record.get("sid")), record.get("t"))
+        wrong = fields.of_end(record)
+        self._odd(record, wrong)
+        if record.get("sid") != seen.sid and "sid" not in wrong:
+            seen.elsewhere.add(record["sid"])
         seen.ends += 1
-        seen.end = seen.end or record
+        seen.end = seen.end or fields.usable(record, wrong)
         self._resolve(seen)
         if seen.sound:
             self._settle(seen)
             self._done.add(hash(flow_id))
+
+    def _odd(self, record: dict[str, Any], wrong: dict[str, str]) -> None:
+        for name, why in wrong.items():
+            self._found("odd_record", record, f"`{name}`: {why}")
 
     def _resolve(self, seen: Seen) -> None:
         known = self.parts.get(seen.sid, {})
@@ -208,8 +248,14 @@ class Check:
     def _heard(self, update: Update, record: dict[str, Any]) -> None:
         self.lives.heard(update, record)
         match update:
-            case Said(exchange, MessageStarted()) | Answered(exchange):
+            case Said(exchange, Stopped()) if seen := self._flows.get(exchange.flow_id):
+                seen.said.add("finishReason")
+            case Said(exchange, MessageStarted()):
                 self._outputs.pop(exchange.flow_id, None)
+            case Answered(exchange):
+                self._outputs.pop(exchange.flow_id, None)
+                if self._log is None:
+                    self._answered(exchange)
             case Said(exchange, UsageReported(output=int(output), running=False, again=0)):
                 before = self._outputs.get(exchange.flow_id, 0)
                 if output < before and record:
@@ -218,6 +264,12 @@ class Check:
             case _:
                 pass
 
+    def _answered(self, exchange: Exchange) -> None:
+        """Where there are no end records, what an answer says itself tells whether it ended."""
+        answer = exchange.answer
+        if not (answer.empty or answer.stopped or answer.failed):
+            self.report.add(Finding("not_complete", "no last word", exchange.flow_id, exchange.sid, exchange.t))
+
 
 def is_record(raw: bytes) -> bool:
     """Whether a line is a line record."""
@@ -225,15 +277,14 @@ def is_record(raw: bytes) -> bool:
     return tuple(map(type, map(record.get, NAMES))) == TYPES
 
 
-def bad_lines(notes: Notes, living: bool, whole: bool) -> Iterator[Finding]:
-    """The lines that are no records. `whole`: the whole log is asked for, so they belong to what is asked for."""
+def note_bad_lines(report: Report, notes: Notes, living: bool, whole: bool) -> None:
+    """Adds the lines that are no records. `whole`: the whole log is asked for, so they belong to what is asked for."""
+    kind = "bad_line" if whole else "stray_line"
     for bad in notes.bad:
         torn = living and bad.why == "a torn line"
-        yield Finding(
-            "torn_tail" if torn else "bad_line" if whole else "stray_line", bad.why, offset=bad.offset, file=Path(bad.file).name
-        )
-    if notes.count > len(notes.bad):
-        yield Finding("bad_line" if whole else "stray_line", f"and {notes.count - len(notes.bad):,} more")
+        report.add(Finding("torn_tail" if torn else kind, bad.why, offset=bad.offset, file=Path(bad.file).name))
+    if more := notes.count - len(notes.bad):
+        report.counts[kind] += more
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
