@@ -307,6 +307,16 @@ def _no_request(records: Records) -> None:
 
 
 @changes("odd_record")
+def _request_gone(records: Records) -> None:
+    flow_record(records)["request"] = None
+
+
+@changes("odd_record")
+def _no_lines_told(records: Records) -> None:
+    del end_record(records)["lines"]
+
+
+@changes("odd_record")
 def _no_number_of_lines(records: Records) -> None:
     end_record(records)["lines"] = "many"
 
@@ -324,11 +334,6 @@ def _broken_metadata(records: Records) -> None:
 @changes("odd_record")
 def _no_prefix(records: Records) -> None:
     lines_of(records)[-1]["line"] = "{}"
-
-
-@changes("bad_line")
-def _no_number(records: Records) -> None:
-    lines_of(records)[-3]["data_count"] = {}
 
 
 @changes("other_session")
@@ -566,6 +571,28 @@ def test_the_table_of_calls_says_what_was_odd(tmp_path: Path, change: Callable[[
     changed = change(records)
     _, rows = check.checked(source(put(tmp_path, records if changed is None else changed)), Filter(), calls=True)
     assert [row["verdict"] for row in rows] == [verdict]
+
+
+def test_a_line_whose_number_is_none_is_no_record(tmp_path: Path) -> None:
+    records = conversation()
+    piece = line_with(records, '"text_delta"')
+    at = records.index(piece)
+    run = [piece | {"data_count": piece["data_count"] + more} for more in range(1, 6)]  # of which few are read closely
+    for line in run:
+        number, line["data_count"] = line["data_count"], {}
+        assert report(put(tmp_path, [*records[: at + 1], *run, *records[at + 1 :]])).counts["bad_line"] == 1
+        line["data_count"] = number
+
+
+@pytest.mark.parametrize("case", [case for case in samples.names() if "websocket" in case])
+def test_a_part_of_a_sockets_request_that_is_lost_is_found(tmp_path: Path, case: str) -> None:
+    records = [record.fields for record in golden.play(case)]
+    parts = [record for record in records if record.get("event", "").startswith("request.")]
+    assert parts
+    for part in parts:
+        found = report(put(tmp_path, [record for record in records if record is not part]))
+        lost = json.loads(part["metadata"])["id"]
+        assert lost in {each.what for each in found.findings if each.kind == "part_missing"}
 
 
 def test_all_bad_lines_are_counted(tmp_path: Path) -> None:

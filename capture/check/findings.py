@@ -31,7 +31,7 @@ E, W, N = Severity
 KINDS = {
     kind.id: kind
     for kind in (
-        Kind("bad_line", E, "a line is no record", "look at it with `tail -c +OFFSET FILE`; what it said is lost"),
+        Kind("bad_line", E, "a line is no record", "`tail -c +OFFSET FILE` begins with it; what it said is lost"),
         Kind(
             "flow_missing",
             E,
