@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from heapq import nlargest
 from typing import Any
 
-from capture.events import UsageReported
+from capture.costs import Costs, Price
 from capture.providers.base import Holds
 from capture.scan import Item
 from capture.turns import run
@@ -30,11 +30,9 @@ from capture.updates import (
 
 type Row = dict[str, Any]
 type Windows = Iterable[tuple[Iterator[Item], bool]]  # ever larger ends of a log; the last one (True) is all of it
-type Price = Callable[[str, str | None, UsageReported, str], float | None]  # as `prices.cost`
 
 MARGIN = timedelta(seconds=60)  # at the beginning of a window things may be missing: lines of several writers stand a little
 # out of order, and a sub-agent may be known only by the call that started it, or a prompt's retelling by its first telling
-DIGITS = 9  # decimals of a dollar: a token may cost a ten-millionth
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,29 +166,6 @@ def client_of(client: Row) -> str | None:
 
 
 # -- turns -------------------------------------------------------------------------------------------------------------------
-
-
-class Costs:
-    """What the exchanges of open turns cost: each by itself, since prices depend on the size of a request."""
-
-    def __init__(self, price: Price) -> None:
-        self._price = price
-        self._flows: dict[tuple[str, int], float | None] = {}  # by flow and number of the turn
-
-    def add(self, exchange: Exchange) -> None:
-        usage = exchange.answer.usage
-        if exchange.turn is None or usage is None:
-            return
-        key = (exchange.flow_id, exchange.turn)
-        before = self._flows.get(key, 0.0)
-        cost = self._price(exchange.provider, exchange.model, usage, exchange.t)
-        self._flows[key] = None if before is None or cost is None else before + cost
-
-    def of(self, turn: Turn) -> float | None:
-        """What a turn that is over cost; None when a part of that is not known."""
-        costs = [self._flows.pop((flow_id, turn.number), 0.0) for flow_id in turn.flows]
-        known = [cost for cost in costs if cost is not None]
-        return round(sum(known), DIGITS) if len(known) == len(costs) else None
 
 
 def turns(price: Price, paired: bool) -> Question:

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from capture.costs import DIGITS, Price
 from capture.events import UsageReported
 from capture.scan import Usage
 
 type Row = dict[str, Any]
-type Price = Callable[[str, str | None, UsageReported, str], float | None]  # as `prices.cost`
 
-DIGITS = 9  # decimals of a dollar: a token may cost a ten-millionth
 TOKENS = ("input", "cached", "written", "output", "reasoning")
 KEYS: dict[str, tuple[str, Callable[[Usage], str | None]]] = {  # what can be summed by: the name in a row, where it is from
     "session": ("sid", lambda usage: usage.sid),

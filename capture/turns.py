@@ -149,7 +149,9 @@ class Pairing:
     def feed(self, record: "dict[str, Any] | Deltas") -> Iterator[Update]:
         """What a record of any of the three files, or a run of deltas, tells."""
         if isinstance(record, Deltas):
-            yield from self._heard(self._flow(record.flow_id, record.sid, {}, None), (record.event,), record.t, record.last_t)
+            yield from self._heard(
+                self._flow(record.flow_id, record.sid, {}, None), (record.event,), record.t, record.last_t, record.count
+            )
         elif "data_count" in record:
             yield from self._line(record)
         elif "outcome" in record:
@@ -325,7 +327,7 @@ class Pairing:
 
     # -- answers ----------------------------------------------------------------------------------------------------------------
 
-    def _heard(self, flow: _Flow, events: Iterable[Event], t: str, last_t: str) -> Iterator[Update]:
+    def _heard(self, flow: _Flow, events: Iterable[Event], t: str, last_t: str, deltas: int = 1) -> Iterator[Update]:
         if flow.waits:
             yield from self._ask(flow, flow.waits, _asked_at(flow.record or {}) or t)
         elif flow.told and not flow.record and not flow.exchange:
@@ -357,7 +359,7 @@ class Pairing:
             exchange.first_t = exchange.first_t or t
             yield from self._said(flow, exchange, event, last_t)
             if self._events:
-                yield Said(exchange, event, t)
+                yield Said(exchange, event, t, deltas)
 
     def _unasked(self, flow: _Flow, t: str) -> Exchange:
         """An exchange whose request is not in what is read."""

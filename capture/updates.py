@@ -231,6 +231,7 @@ class Said:
     exchange: Exchange
     event: Event
     t: str
+    deltas: int = 1  # pieces that were read together as this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,11 @@ class Reading:
 
     def items(self, lines: Lines, join: bool = True) -> Iterator[Item]:
         """All that the lines say. `join`: runs of pieces as `Deltas`."""
+        yield from self.more(lines, join)
+        yield from self.close()
+
+    def more(self, lines: "Iterable[tuple[int, bytes]]", join: bool = True) -> Iterator[Item]:
+        """What some lines say, more of which may come: the last runs of pieces still wait."""
         named, closely = self._named, self._closely
         for offset, raw in lines:
             count = raw.rfind(COUNT)
@@ -108,7 +113,6 @@ class Reading:
                     continue
             if found := closely(offset, raw, join):
                 yield from found
-        yield from self.close()
 
     def _closely(self, offset: int, raw: bytes, join: bool) -> list[Item]:
         """What one line says that is not as the one before it in its flow."""
@@ -164,14 +168,22 @@ class Reading:
             del self._named[run.template.name]
         return run
 
-    def close(self) -> Iterator[Item]:
-        """All that still waited."""
+    def settled(self) -> Iterator[Item]:
+        """The runs of pieces that waited for more."""
         for flow_id in list(self._runs):
             yield self._drop(flow_id).deltas()
+
+    def rest(self) -> Iterator[Item]:
+        """The flow and end records that waited for later lines, when there are none now."""
+        yield from self._beside(self.beside.rest())
+
+    def close(self) -> Iterator[Item]:
+        """All that still waited."""
+        yield from self.settled()
         for held in self._parts.values():
             yield from held
         self._parts.clear()
-        yield from self._beside(self.beside.rest())
+        yield from self.rest()
 
     def _beside(self, records: Iterator[dict[str, Any]]) -> Iterator[Item]:
         """Flow and end records; before an end what still waited of its flow."""

@@ -1,0 +1,1 @@
+"""Where records come from and where they go: one file for each way, `base` is the contract."""

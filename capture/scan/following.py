@@ -1,0 +1,96 @@
+"""What a source tells as it grows, as what `Pairing` takes: one reading that never begins anew."""
+
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from capture.channels.base import Batch, Source
+from capture.files import FLOWS, parse
+from capture.scan.base import Notes
+from capture.scan.beside import AHEAD, Log, later, start_of
+from capture.scan.reading import Item, Reading
+
+
+class Arrived:
+    """Records in a queue: an iterator that has nothing now, and may have something later."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[dict[str, Any]] = deque()
+
+    def __iter__(self) -> "Arrived":
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        if not self._waiting:
+            raise StopIteration
+        return self._waiting.popleft()
+
+    def add(self, raws: Iterable[bytes], notes: Notes, name: str) -> None:
+        for raw in raws:
+            record = parse(raw)
+            if record is not None and isinstance(record.get("flow_id"), str) and isinstance(record.get("t"), str):
+                self._waiting.append(record)
+            elif raw.strip():
+                notes.add(name, 0, "no record")
+
+
+class Arriving(Log):
+    """Flow and end records as they arrive; older flow records are looked up in their file."""
+
+    def __init__(self, directory: Path | None, start: int) -> None:
+        self._start = start if directory else 0  # byte offset in the file of flow records before which nothing arrives
+        self._directory = directory or Path()
+        self._arrived = (Arrived(), Arrived())
+        self._flows, self._ends = self._arrived
+        self._flow = self._end = self._older = None
+        self.known = set()
+        self._set_due()
+
+    def add(self, batch: Batch, notes: Notes, name: str) -> None:
+        """Takes what a batch brings."""
+        flows, ends = self._arrived
+        flows.add(batch.flows, notes, name)
+        ends.add(batch.ends, notes, name)
+        self._flow = self._flow or next(flows, None)
+        self._end = self._end or next(ends, None)
+        self._set_due()
+
+
+class Following:
+    """Items of a source, as they come. `directory`: where older flow records, from before `start`, and bodies are."""
+
+    def __init__(
+        self, source: Source, directory: Path | None = None, start: int = 0, *, join: bool = True, notes: Notes | None = None
+    ) -> None:
+        self.source = source
+        self.notes = notes or Notes()
+        self.behind = False  # what was given last is not the newest
+        self._join = join
+        self._beside = Arriving(directory, start)
+        self._reading = Reading(source.name, directory, self._beside, self.notes)
+
+    def poll(self, wait: float = 0.0) -> list[Item] | None:
+        """What has come since the last look, waiting up to `wait` seconds for something; None: there will be no more.
+
+        Pieces that came together are joined (`join`), so what comes fast costs less.
+        """
+        batch = self.source.poll(wait)
+        if batch is None:
+            return None
+        self.behind = batch.behind
+        self._beside.add(batch, self.notes, self.source.name)
+        found = [*self._reading.more(batch.lines, self._join), *self._reading.settled()]
+        if not batch.behind:
+            found += self._reading.rest()
+        return found
+
+    def close(self) -> list[Item]:
+        """What still waited where the source ends."""
+        self.source.close()
+        return list(self._reading.close())
+
+
+def offsets_since(directory: Path, names: Iterable[str], t: str) -> dict[str, int]:
+    """For each file the offset of a line before which no record is later than a time of the log."""
+    return {name: start_of(directory / name, later(t, -AHEAD) if name == FLOWS else t) for name in names}
