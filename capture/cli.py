@@ -12,6 +12,7 @@ COMMANDS = {  # what one needs first stands first; each is imported when it is u
     "run": "Run an agent and record it.",
     "up": "Run the proxy; print what to paste for an agent.",
     "env": "Print the export lines for a shell.",
+    "live": "Watch what agents say, as they say it.",
     "sessions": "List what is recorded.",
     "show": "Show a conversation, its frames, or a request.",
     "prompts": "List what users asked.",

@@ -30,6 +30,7 @@ SORTS: dict[str, Sort] = {name: sort for sort, names in TOOLS.items() for name i
 
 COMMAND = ("command", "cmd", "script")  # where a shell tool's command may stand
 PATH = ("file_path", "filePath", "path", "notebook_path", "absolute_path", "filename")
+ABOUT = (*PATH, "pattern", "query", "url", "description", "prompt", "name")  # what a call is about, the most telling first
 OLD = ("old_string", "oldString", "old_str", "oldText", "old")
 NEW = ("new_string", "insert_text", "newString", "new_str", "newText", "new", "new_source")
 CONTENT = ("content", "file_text", "contents", "text")
@@ -99,6 +100,17 @@ def file_edits(name: str, arguments: Arguments) -> list[FileEdit]:
             return list(_edits(arguments))
         case _:
             return []
+
+
+def about(name: str, arguments: str) -> str:
+    """What a call is about, on one line: its command, the files it changes, else the first thing that its arguments name."""
+    value = parsed(arguments)
+    if edits := file_edits(name, value):
+        return ", ".join(dict.fromkeys(edit.path for edit in edits))
+    if command := shell_command(name, value):
+        return " ".join(command.split())
+    named = next((text for key in ABOUT if isinstance(value, dict) and isinstance(text := value.get(key), str) and text), "")
+    return " ".join(named.split())
 
 
 def patch(text: str) -> list[FileEdit]:

@@ -153,6 +153,71 @@ SOURCE_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] =
 )
 
 
+# -- what commands follow as it grows --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What `follow_options` makes of its options."""
+
+    where: str  # a log directory, a file, `-`, a URL
+    start: str  # now, start, or a time of the log
+    session: str | None
+
+    def mine(self) -> Callable[[str], bool] | None:
+        """Whether a session is wanted, by its id; None: all are. Raises Unusable when `latest` names none."""
+        if self.session is None:
+            return None
+        from capture import filters, scan
+
+        name, family = self.session, frozenset[str]()
+        path = Path(self.where)
+        source = scan.Source(path) if path.is_dir() else scan.Source(None, self.where)
+        if source.log is not None or name == "latest":
+            try:
+                family = filters.sids(source, name) or family
+            except Unusable:
+                if name == "latest":
+                    raise
+        return lambda sid: sid in family or (name != "latest" and sid.startswith(name))
+
+
+def follow_options[R](command: Callable[..., R]) -> Callable[..., R]:
+    """The options of all commands that follow a log; `command` gets a `Followed` before its own parameters."""
+
+    @wraps(command)
+    def filled(source: str | None, directory: Path, start: str, session: str | None, **own: Any) -> R:
+        return command(Followed(source or str(directory), start, session), **own)
+
+    for option in reversed(FOLLOW_OPTIONS):
+        filled = option(filled)
+    return filled
+
+
+def _beginning(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    """`now`, `start`, or a time of the log from what the user typed: `-10m` is ten minutes ago."""
+    if text in ("now", "start"):
+        return text
+    from datetime import datetime
+
+    from capture.filters import EXAMPLES, moment
+
+    try:
+        return moment(text.removeprefix("-"), datetime.now())
+    except (ValueError, OverflowError):
+        raise click.UsageError(f"{text} is no time for --from: try now, start, -10m, or one of {EXAMPLES}", context) from None
+
+
+FOLLOW_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.argument("source", required=False, callback=_expanded),
+    directory_option,
+    click.option(
+        "--from", "start", default="now", callback=_beginning, metavar="WHEN", help="Begin now, at the start, or -10m, today …"
+    ),
+    click.option("--session", metavar="ID", help="Only this session: its id, the beginning of it, or latest."),
+)
+
+
 def last_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`-n`: how many rows."""
     return click.option(

@@ -3,11 +3,15 @@
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from capture import channels
 from capture.channels.base import Batch, Source
-from capture.files import FLOWS, parse
+from capture.channels.directory import FileSource, LogSource, Place
+from capture.channels.stdio import StreamSource
+from capture.files import ENDS, FLOWS, LINES, parse
 from capture.scan.base import Notes
+from capture.scan.base import Source as Stored
 from capture.scan.beside import AHEAD, Log, later, start_of
 from capture.scan.reading import Item, Reading
 
@@ -91,6 +95,26 @@ class Following:
         return list(self._reading.close())
 
 
-def offsets_since(directory: Path, names: Iterable[str], t: str) -> dict[str, int]:
-    """For each file the offset of a line before which no record is later than a time of the log."""
-    return {name: start_of(directory / name, later(t, -AHEAD) if name == FLOWS else t) for name in names}
+def following(where: str, start: str, *, join: bool = True) -> Following:
+    """The records of a log directory, a file (any dialect, also compressed), `-` for stdin, or a channel's URL, as they come.
+
+    `start`: `now`, `start`, or a time of the log. A directory or a file that is not there yet is waited for. Raises Unusable.
+    """
+    if where == "-" or "://" in where:
+        return Following(channels.source_of(where, start), join=join)
+    path = Path(where)
+    stored = Stored(path) if path.is_dir() or not (path.exists() or path.suffix) else Stored(None, where)
+    if stored.log is not None:
+        source = LogSource(stored.log, _places(stored.log, (FLOWS, LINES, ENDS), start))
+        return Following(source, stored.log, source.position[FLOWS].offset, join=join)
+    if path.exists() and not stored.plain:
+        return Following(StreamSource(where, stored.open(), live=False), join=join)
+    places = _places(path.parent, (path.name,), start)
+    return Following(FileSource(path, places if isinstance(places, str) else places[path.name]), join=join)
+
+
+def _places(directory: Path, names: Iterable[str], start: str) -> Literal["now", "start"] | dict[str, Place]:
+    """Where to begin in each file; of flow records a little earlier than the time asked for."""
+    if start in ("now", "start"):
+        return "now" if start == "now" else "start"
+    return {name: Place(start_of(directory / name, later(start, -AHEAD) if name == FLOWS else start)) for name in names}
