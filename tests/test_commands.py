@@ -126,12 +126,6 @@ def test_env_without_a_proxy_says_what_to_do(tmp_path: Path) -> None:
     assert "capture up" in str(result.exception)
 
 
-def test_text_that_would_command_the_terminal_is_made_harmless() -> None:
-    from capture.commands.base import printable
-
-    assert printable("a\x1b[2Jb\tc\nd\x9b\x00") == "a�[2Jb\tc\nd��"
-
-
 def test_doctor_says_what_to_do_in_each_line_that_is_not_fine(
     capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

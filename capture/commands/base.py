@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from capture.files import Unusable, default_directory
+from capture.live.inks import SGR, Style
+from capture.live.printable import printable
 
 if TYPE_CHECKING:
     from capture.filters import Filter
@@ -21,22 +23,9 @@ if TYPE_CHECKING:
 
 type Command[**P, R] = Callable[P, R]
 
-COLOURS = {  # this project's scheme; people learn it once
-    "user": {"fg": "yellow"},
-    "assistant": {"fg": "magenta"},
-    "reasoning": {"fg": "cyan"},
-    "tool": {"fg": "bright_yellow"},
-    "key": {"fg": "cyan"},
-    "value": {"fg": "green"},
-    "quiet": {"fg": "bright_black"},
-    "bad": {"fg": "red"},
-    "good": {"fg": "green"},
-    "strong": {"bold": True},
-}
 GAP = 2  # columns between two columns of a table
 SHORTENED = 12  # columns that are left of the flexible column in the narrowest table
 NARROW = 20  # columns: what is no wider is never broken
-CONTROL = dict.fromkeys([*range(0x00, 0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)], "�")  # all but tab and newline
 
 
 def absolute(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
@@ -286,16 +275,11 @@ def coloured(stream: Any) -> bool:
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, style: str, stream: Any = None) -> str:
-    """`text` in a style of COLOURS where colours belong."""
+def paint(text: str, style: Style, stream: Any = None) -> str:
+    """`text` in a style where colours belong."""
     if not coloured(stream or sys.stdout):
         return text
-    return click.style(text, **COLOURS[style])  # type: ignore[arg-type]
-
-
-def printable(text: str) -> str:
-    """What a model or a tool said, without the control characters that would command the reader's terminal."""
-    return text.translate(CONTROL)
+    return f"\x1b[{SGR[style]}m{text}\x1b[0m"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: str, spare: Sequence[str] = ()) -> None:

@@ -12,7 +12,6 @@ from capture.commands.base import (
     one_line,
     paint,
     print_rows,
-    printable,
     say,
     seconds,
     source_options,
@@ -20,12 +19,14 @@ from capture.commands.base import (
     when,
 )
 from capture.files import Unusable
+from capture.live.inks import Style
+from capture.live.printable import printable
 
 if TYPE_CHECKING:
     from capture.check.findings import Finding, Kind, Report
 
 FEW = 5  # findings of a kind that are shown one by one
-STYLES = {"error": "bad", "warning": "user", "note": "quiet"}
+STYLES: dict[str, Style] = {"error": "bad", "warning": "user", "note": "quiet"}
 
 
 @click.command(short_help="Prove that a capture is complete.")

@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 
-from capture.commands.base import Asked, heard, paint, print_rows, printable, source_options
+from capture.commands.base import Asked, heard, paint, print_rows, source_options
+from capture.live.inks import Style
+from capture.live.printable import printable
 
-STYLES = {"text": "assistant", "reasoning": "reasoning", "arguments": "tool"}
+STYLES: dict[str, Style] = {"text": "assistant", "reasoning": "reasoning", "arguments": "tool"}
 
 
 @click.command(short_help="Print the text of one flow, block by block.")

@@ -2,27 +2,30 @@
 
 import hashlib
 import shutil
+import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import click
 import orjson
 
-from capture import providers, proxy, samples
-from capture.commands.base import paint, printable, table
-from capture.events import Event, Failed, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStarted, ToolResult
-from capture.files import ENDS, FLOWS, LINES, follow
-from capture.messages import is_context
+from capture import proxy, samples
+from capture.commands.base import coloured, paint, table
+from capture.files import ENDS, FLOWS, LINES
+from capture.live.render import Look
+from capture.live.terminal import Terminal
+from capture.live.view import Choice, View
+from capture.prices import cost
 from capture.reader import LogReader
+from capture.scan.following import following
 
 SAMPLES = ("anthropic/thinking", "openai_responses/websocket", "openai_chat/tool_calls")
-STYLES = {"result": "value", "failed": "bad"}  # of what is not called like its style
 WIDTH = 100  # columns at most: longer lines are harder to read
+WAIT = 0.05  # seconds between two looks at the log
+QUIET = 1.0  # seconds until another agent takes the screen: who watches a demo does not wait long
 
 
 @click.command(short_help="Show it all in ten seconds.")
@@ -50,91 +53,23 @@ def demo() -> None:
 
 
 def _watch(directory: Path, calls: list[Future[str]]) -> None:
-    """Prints what the log says while it is written, until all calls are over and their ends are on record."""
-    view = View(_columns())
-    reader = LogReader(directory)
-    flows: dict[str, dict[str, Any]] = {}
-
-    def over() -> bool:
+    """Shows what the log says while it is written, until all calls are over and their ends are on record."""
+    source = following(str(directory), "start")
+    look = Look(results=3, width=_columns)
+    view = View(Choice(look, guard=QUIET), Terminal(_columns, coloured(sys.stdout), sys.stdout.isatty()), cost)
+    ends = 0
+    while ends < len(calls):
+        items = source.poll(WAIT)
+        ends += sum(isinstance(item, dict) and "outcome" in item for item in items or ())
+        click.echo(view.feed(items) if items else view.wait(WAIT), nl=False)
         if any(call.done() and call.exception() for call in calls):
-            return True  # a call's result raises it
-        return all(call.done() for call in calls) and sum(1 for _ in reader.ends()) >= len(calls)
-
-    for line in follow(directory / LINES, 0, over):
-        record = orjson.loads(line)
-        if record["flow_id"] not in flows:
-            flows |= {flow["flow_id"]: flow for flow in reader.flows()}
-        flow = flows[record["flow_id"]]
-        for kind, text in _said(flow, record["event"], reader.value(record)):
-            view.show(flow["flow_id"], flow["client"]["name"] or "?", kind, text)
-    view.close()
+            break  # the call's result raises it
+    click.echo(view.close(), nl=False)
+    source.close()
 
 
 def _columns() -> int:
     return min(shutil.get_terminal_size((80, 24)).columns, WIDTH)
-
-
-def _said(flow: dict[str, Any], event: str, payload: Any) -> Iterator[tuple[str, str]]:
-    provider = providers.called(flow["provider"], flow["api"])
-    if not event.startswith("request."):
-        events = provider.decode(event, payload)
-    elif event in ("request.user", "request.tool", "request.function_call_output", "request.custom_tool_call_output"):
-        events = provider.decode_part(event, payload)
-    else:
-        return
-    for said in events:
-        yield from _words(said)
-
-
-def _words(event: Event) -> Iterator[tuple[str, str]]:
-    match event:
-        case TextDelta(text, role) if not is_context(text):
-            yield "user" if role == "user" else "assistant", text
-        case ReasoningDelta(text):
-            yield "reasoning", text
-        case ToolCallStarted(name=name):
-            yield "tool", f"\n{name} "
-        case ToolArgumentsDelta(text=text):
-            yield "tool", text
-        case ToolResult(text=text):
-            yield "result", text
-        case Failed(kind, text):
-            yield "failed", f"{kind}: {text}"
-
-
-class View:
-    """Lines of several conversations under each other: one speaker a line, a line when it is full or the speaker changes."""
-
-    def __init__(self, width: int) -> None:
-        self._room = max(20, width - 26)
-        self._open: dict[str, tuple[str, str, str]] = {}  # flow → client, kind, text not printed yet
-
-    def show(self, flow: str, client: str, kind: str, text: str) -> None:
-        _, before, waiting = self._open.get(flow, (client, kind, ""))
-        if before != kind and waiting.strip():
-            self._print(client, before, waiting)
-            waiting = ""
-        waiting += printable(text)
-        *full, waiting = [line for part in waiting.split("\n") for line in _wrap(part, self._room)] or [""]
-        for line in filter(str.strip, full):
-            self._print(client, kind, line)
-        self._open[flow] = (client, kind, waiting)
-
-    def close(self) -> None:
-        for client, kind, text in self._open.values():
-            if text.strip():
-                self._print(client, kind, text)
-        self._open.clear()
-
-    def _print(self, client: str, kind: str, text: str) -> None:
-        label = paint(f"{client[:12]:<12}", "strong") + paint(f" {kind:<10} ", "quiet")
-        click.echo(label + paint(text.strip(), STYLES.get(kind, kind)))
-
-
-def _wrap(text: str, room: int) -> list[str]:
-    """The text in lines that fit; spaces at its end are kept, for what follows."""
-    lines = textwrap.wrap(text, room, drop_whitespace=False, replace_whitespace=False)
-    return lines or [text]
 
 
 # -- what was recorded -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from capture import catalogue
-from capture.commands.base import directory_option, paint, printable, say
+from capture.commands.base import directory_option, paint, say
+from capture.live.inks import Style
+from capture.live.printable import printable
 from capture.messages import Message
 from capture.reader import LogReader
 
@@ -109,7 +111,7 @@ def _message(message: Message, full: bool) -> None:
         _block("failed", message.failed, "bad")
 
 
-def _block(label: str, text: str, style: str) -> None:
+def _block(label: str, text: str, style: Style) -> None:
     first, *rest = printable(text.strip()).split("\n")
     click.echo(paint(f"{label}: ", "strong") + paint(first, style))
     for line in rest:

@@ -7,6 +7,22 @@ type Style = Literal[
     "user", "assistant", "reasoning", "tool", "key", "value", "quiet", "bad", "good", "strong", "plain", "added", "removed"
 ]
 
+SGR: dict[Style, str] = {  # this project's scheme; people learn it once. Numbers: ECMA-48 §8.3.117, 90 and more are aixterm's
+    "user": "33",
+    "assistant": "35",
+    "reasoning": "36",
+    "tool": "93",
+    "key": "36",
+    "value": "32",
+    "quiet": "90",
+    "bad": "31",
+    "good": "32",
+    "strong": "1",
+    "plain": "",
+    "added": "32",
+    "removed": "31",
+}
+
 
 @dataclass(slots=True, frozen=True)
 class Put:

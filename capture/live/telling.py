@@ -66,6 +66,7 @@ ODD_STOPS = (
     "incomplete",
     "model_context_window_exceeded",
 )
+SILENT = ("prewarm", "quota")  # background calls that say nothing
 WENT_WRONG = {  # outcomes of exchanges
     "client_closed": "the agent hung up before the answer was over",
     "server_closed": "cut: the server closed the stream before the answer was over",
@@ -169,6 +170,8 @@ class Telling:
     def _asked(self, exchange: Exchange) -> Iterator[Told]:
         key, sid, t, model = exchange.flow_id, exchange.sid, exchange.t, exchange.model
         yield from self._introduced(sid, exchange.client, t)
+        if exchange.background in SILENT:
+            return
         if exchange.background:
             yield Told(key, sid, t, Remark(" · ".join(("in the background", exchange.background, *([model] if model else [])))))
         elif exchange.agent:
@@ -176,7 +179,7 @@ class Telling:
                 yield Told(key, sid, t, Remark(f"sub-agent: {_one_line(task)}"))
         elif model and self._models[sid] != model:
             self._models[sid] = model
-            yield Told(key, sid, t, Remark(f"model: {model}"))
+            yield Told(PROMPTS + sid, sid, t, Remark(f"model: {model}"))
 
     # -- what is answered ---------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class View:
         self._screen: Screen[Item] = Screen(choice.guard, choice.flush, choice.dead_after)
         self._renderers: dict[str, Renderer] = {}  # of cards on their way to the screen, by key
         self._shown: Card[Item] | None = None
+        self._headings = False  # something was drawn
         self._now = 0.0
         self._t = ""  # of the last item, as the log writes it
 
@@ -75,7 +76,7 @@ class View:
                 self._take(told)
         inks = list(self._inks(self._screen.close(self._now)))
         inks += self._left(None)
-        return self._terminal.draw([*inks, Fresh()])
+        return self._terminal.draw(inks) + self._terminal.close()
 
     def _take(self, told: Told | Over) -> None:
         choice = self._choice
@@ -118,9 +119,10 @@ class View:
                 del self._renderers[card.key]
 
     def _headed(self, card: Card[Item], t: str) -> Iterator[Ink]:
-        """The session line: `[s:2b856 (#17) f:20184 (#18) c:0.25k 2025-11-11 17:07:03]`."""
+        """The session line: `[s:2b856 (#17) f:20184 (#18) c:0.25k 2025-11-11 17:07:03]`, with some air above it."""
         yield Fresh()
-        yield Put(f"[{self._names(card)} {t[:19].replace('T', ' ')}]\n", "quiet")
+        yield Put("\n" * self._headings + f"[{self._names(card)} {t[:19].replace('T', ' ')}]\n", "quiet")
+        self._headings = True
 
     def _names(self, card: Card[Item]) -> str:
         session = f"s:{self._short(card.sid)} (#{card.session})"

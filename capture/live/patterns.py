@@ -1,0 +1,57 @@
+"""Known tool calls, recognised while their arguments stream: one entry each, in one table.
+
+What was said of the arguments, without quotes, blanks and line ends, is searched for a shape. Only the first LOOK characters
+count, and the shape that is complete first wins: so what is found does not depend on how the text was cut.
+"""
+
+import re
+from dataclasses import dataclass
+
+from capture.toolcalls import SORTS, Sort
+
+LOOK = 200  # stripped characters of the arguments in which a shape is looked for
+STRIPPED = str.maketrans("", "", "\"'\\ \n\r\t")
+OBJECT = re.compile(r"\A\{")
+TEXT = re.compile(r"\A[^{]")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A call that is known. `tools`: what the tool is for, by its name; None: any tool."""
+
+    name: str
+    tools: Sort | None
+    shape: re.Pattern[str]
+    sort: Sort | None  # how it is drawn; None: as the text that it is
+
+    def suits(self, tool: str) -> bool:
+        return self.tools is None or SORTS.get(tool.lower()) == self.tools
+
+
+PATTERNS = (
+    Pattern("patch", "edit", re.compile(r"\A\*\*\*BeginPatch"), "edit"),  # codex apply_patch, a custom tool
+    Pattern("script", "shell", TEXT, None),  # codex exec: JavaScript
+    Pattern("shell", "shell", OBJECT, "shell"),  # claude Bash, codex exec_command, gemini run_shell_command
+    Pattern("edit", "edit", OBJECT, "edit"),
+    Pattern("read", "read", OBJECT, "read"),
+    Pattern("search", "search", OBJECT, "search"),
+    Pattern("web", "web", OBJECT, "web"),
+    Pattern("agent", "agent", OBJECT, "agent"),
+    Pattern("plan", "plan", OBJECT, "plan"),
+    Pattern(
+        "bash -lc", None, re.compile(r"\{(?:.*[,{])?(?:command|cmd):\[(?:/(?:usr/)?bin/)?(?:ba|z)?sh,-[il]?c"), "shell"
+    ),  # codex shell
+)
+
+
+def stripped(text: str) -> str:
+    """What of a text shapes are looked for in."""
+    return text[: LOOK * 4].translate(STRIPPED)[:LOOK]
+
+
+def recognised(tool: str, beginning: str) -> Pattern | None:
+    """The call that a stripped beginning shows; None: none so far."""
+    found = [
+        (match.end(), place) for place, each in enumerate(PATTERNS) if each.suits(tool) and (match := each.shape.search(beginning))
+    ]
+    return PATTERNS[min(found)[1]] if found else None
