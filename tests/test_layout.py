@@ -28,14 +28,26 @@ FLOORS = (  # from the ground up; a folder stands for all that is in it
     ("addon", "capture.commands", "capture.cli", "capture.__main__"),
 )
 STAIRS = {  # the floors within a folder that is a pipeline, not a list of siblings
-    "capture.channels": (("base", "cutting"), ("directory", "stdio", "redis"), ("collected", "groups"), ("",)),
+    "capture.channels": (
+        ("base", "cutting", "where", "entries"),
+        ("directory", "stdio", "writing", "redis"),
+        ("checkpoints", "redis_sink"),
+        ("resuming",),
+        ("shipping",),
+        ("collected", "groups"),
+        ("",),
+    ),
     "capture.live": (
-        ("items", "inks", "printable", "jsontext", "cards"),
-        ("patterns", "screen", "terminal"),
+        ("items", "inks", "printable", "jsonlexer", "cards", "spans", "board"),
+        ("patterns", "jsontext", "screen", "terminal", "document", "listing"),
+        ("drawing", "pager"),
         ("arguments",),
         ("render",),
         ("telling",),
-        ("view", "board"),
+        ("view", "conversation"),
+        ("watch",),
+        ("desk",),
+        ("panes",),
         ("top",),
         ("",),
     ),
@@ -53,13 +65,16 @@ STAIRS = {  # the floors within a folder that is a pipeline, not a list of sibli
 }
 LIBRARIES = {  # a library that only some may import, and who
     "mitmproxy": ("addon", "capture.commands.up"),
-    "rich": ("capture.commands.base",),
+    "rich": ("capture.commands.base", "capture.live.spans", "capture.live.panes"),
+    "textual": ("capture.live.panes", "capture.live.top"),
     "click": ("capture.commands", "capture.cli"),
     "tornado": ("capture.upstream",),
     "websockets": ("capture.upstream",),
     "duckdb": ("capture.sql", "capture.scan.vectorised"),
     "genai_prices": ("capture.prices",),
+    "redis": ("capture.channels.redis",),
     "psutil": ("capture.processes", "capture.commands"),
+    "wcwidth": ("capture.live.terminal", "capture.live.render"),
 }
 
 

@@ -101,6 +101,19 @@ def test_a_prompt_comes_before_its_answer_and_a_result_after_its_call() -> None:
     assert places == sorted(places)
 
 
+def test_an_answer_takes_the_screen_as_soon_as_the_one_before_it_is_over() -> None:
+    wire, messages = Wire(), []
+    for number in range(3):
+        messages += [user(f"question {number}")]
+        wire.exchange(messages, says(f"answer {number}"))
+        messages += [says(f"answer {number}")]
+    decided: list[Switch] = []
+    view = golden_live.view(80)
+    view._decided = decided.append
+    view.feed(wire.records)
+    assert {switch.why for switch in decided[1:]} == {"the shown card is done"}
+
+
 def test_the_session_line_is_as_prescribed() -> None:
     wire = Wire(sid="11111111-2222-4333-8444-55555552b856")
     wire.exchange([user("hello")], says("hi"))

@@ -160,7 +160,7 @@ class LogSource:
     def poll(self, wait: float = 0.0) -> Batch | None:
         until = time.monotonic() + wait
         while not (batch := self._look()) and (left := until - time.monotonic()) > 0:
-            time.sleep(min(POLL / 2, left))
+            time.sleep(min(POLL, left))
         return batch
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class FileSource:
     def poll(self, wait: float = 0.0) -> Batch | None:
         until = time.monotonic() + wait
         while not (lines := self._lines.read()) and (left := until - time.monotonic()) > 0:
-            time.sleep(min(POLL / 2, left))
+            time.sleep(min(POLL, left))
         return Batch(lines=lines, behind=self._lines.behind)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from capture.live.view import View
     from capture.scan.following import Following
 
-FRAME = 0.025  # seconds between two looks at a log in which nothing happens
+FRAME = 0.04  # seconds between two looks at a log in which nothing happens
 PIPED = 80  # columns of what is no terminal
 
 

@@ -135,6 +135,7 @@ class Telling:
                 yield from self._prompted(turn)
             case TurnIdle(turn, t, flow_id):
                 yield Told(flow_id, turn.sid, t, self._over(turn, "idle"))
+                yield Over(flow_id, turn.sid, t)  # once more: that was another word on its card
             case TurnClosed(turn):
                 yield from self._left(turn)
             case StrayResult(result, exchange, _, second):
@@ -306,11 +307,12 @@ class Telling:
         cost = self._costs.so_far(turn)
         return TurnOver(turn.duration_ms, usage.input if turn.usages else None, usage.output, cost, len(turn.calls), outcome)
 
-    def _left(self, turn: Turn) -> Iterator[Told]:
+    def _left(self, turn: Turn) -> Iterator[Told | Over]:
         """A turn that ended without going idle."""
         flow_id = next(reversed(turn.flows), None)
         if flow_id and turn.outcome in ("interrupted", "failed"):
             yield Told(flow_id, turn.sid, turn.last_t, self._over(turn, turn.outcome))
+            yield Over(flow_id, turn.sid, turn.last_t)
         self._costs.of(turn)
 
 
