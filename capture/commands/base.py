@@ -121,7 +121,7 @@ def _moment(context: click.Context, parameter: click.Parameter, text: str | None
 
 
 def _expanded(context: click.Context, parameter: click.Parameter, file: str | None) -> str | None:
-    return file if file in (None, "-") else str(Path(file).expanduser())
+    return file if file in (None, "-") or "://" in file else str(Path(file).expanduser())
 
 
 SOURCE_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (

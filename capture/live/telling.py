@@ -66,7 +66,6 @@ ODD_STOPS = (
     "incomplete",
     "model_context_window_exceeded",
 )
-SILENT = ("prewarm", "quota")  # background calls that say nothing
 WENT_WRONG = {  # outcomes of exchanges
     "client_closed": "the agent hung up before the answer was over",
     "server_closed": "cut: the server closed the stream before the answer was over",
@@ -101,6 +100,7 @@ class _Open:
 
     told: dict[tuple[Voice, str], int] = field(default_factory=dict)  # characters of each block
     calls: dict[str, list[Any]] = field(default_factory=dict)  # by key: [call, characters of its arguments]
+    preface: list[str] = field(default_factory=list)  # what is said before its first word
     failed: bool = False
 
 
@@ -169,18 +169,15 @@ class Telling:
                 yield Told(PROMPTS + turn.sid, turn.sid, prompt.t, Prompted(prompt.text))
 
     def _asked(self, exchange: Exchange) -> Iterator[Told]:
-        key, sid, t, model = exchange.flow_id, exchange.sid, exchange.t, exchange.model
-        yield from self._introduced(sid, exchange.client, t)
-        if exchange.background in SILENT:
-            return
+        yield from self._introduced(exchange.sid, exchange.client, exchange.t)
+        preface = self._of(exchange).preface
         if exchange.background:
-            yield Told(key, sid, t, Remark(" · ".join(("in the background", exchange.background, *([model] if model else [])))))
+            preface.append(" · ".join(("in the background", exchange.background, exchange.model or "no model named")))
         elif exchange.agent:
-            if task := next((part.human for part in exchange.new if part.human), None):
-                yield Told(key, sid, t, Remark(f"sub-agent: {_one_line(task)}"))
-        elif model and self._models[sid] != model:
-            self._models[sid] = model
-            yield Told(PROMPTS + sid, sid, t, Remark(f"model: {model}"))
+            preface += [f"sub-agent: {_one_line(part.human)}" for part in exchange.new if part.human][:1]
+        elif exchange.model and self._models[exchange.sid] != exchange.model:
+            self._models[exchange.sid] = exchange.model
+            preface.append(f"model: {exchange.model}")
 
     # -- what is answered ---------------------------------------------------------------------------------------------------
 
@@ -223,6 +220,9 @@ class Telling:
             case _:
                 assert_never(event)
         if item is not None:
+            preface = self._of(exchange).preface
+            while preface:
+                yield Told(exchange.flow_id, exchange.sid, t, Remark(preface.pop(0)))
             yield Told(exchange.flow_id, exchange.sid, t, item)
 
     def _of(self, exchange: Exchange) -> _Open:
