@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from capture.cli import COMMANDS, command
+from docs.screenshots import PICTURES
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
@@ -63,3 +64,8 @@ def test_pins_are_names_and_versions_only() -> None:
     assert len(files) == 2
     lines = [line for file in files for line in file.read_text().splitlines()]
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line)] == []
+
+
+def test_the_pictures_are_what_the_commands_draw() -> None:
+    for name, picture in PICTURES.items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == picture(), f"python -m docs.screenshots makes {name} anew"

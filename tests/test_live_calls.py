@@ -216,9 +216,9 @@ def test_a_block_begins_a_line_and_its_pieces_stay_on_it() -> None:
 @pytest.mark.parametrize(
     ("item", "drawn"),
     [
-        (Resulted("Bash", "ls", "a\nb\n", ms=1234.0), "⎿ ok 1.2 s · Bash ls\n  a\n  b"),
-        (Resulted("Bash", "", "", exit_code=2), "⎿ exit 2 · Bash"),
-        (Resulted("Read", "/a", "1\n\n3\n4\n5\n6\n7", is_error=True), "⎿ error · Read /a\n  1\n\n  3\n  4\n  5\n  … 2 more lines"),
+        (Resulted("Bash", "ls", "a\nb\n", ms=1234.0), "└ ok 1.2 s · Bash ls\n  a\n  b"),
+        (Resulted("Bash", "", "", exit_code=2), "└ exit 2 · Bash"),
+        (Resulted("Read", "/a", "1\n\n3\n4\n5\n6\n7", is_error=True), "└ error · Read /a\n  1\n\n  3\n  4\n  5\n  … 2 more lines"),
         (Remark("cut", bad=True), "cut"),
         (TurnOver(75_000.0, 1234, 5, 0.0123, 2, "idle"), "── idle after 1 min 15 s · 1,234 tokens in, 5 out · $0.0123 · 2 calls\n"),
         (TurnOver(None, None, None, None, 0, "failed"), "── failed\n"),

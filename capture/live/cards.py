@@ -87,6 +87,7 @@ class Card[T]:
     state: State = S.STREAMING
     revived: int = 0  # how often it was heard again after it was dead
     answer: Answer[T] = field(init=False)  # the last one
+    on_screen: Answer[T] | None = None  # the one that is drawn as it comes
     waiting: deque[Answer[T]] = field(default_factory=deque)  # those that wait for the screen, in order
 
     def __post_init__(self) -> None:
@@ -108,8 +109,8 @@ class Card[T]:
     @property
     def unseen(self) -> list[tuple[str, T]]:
         """All that was heard and not drawn, in order."""
-        drawn_live = [] if self.answer.first else self.answer.items
-        return [*(item for answer in self.waiting for item in answer.items), *drawn_live]
+        answers = [self.on_screen, *self.waiting] if self.on_screen else self.waiting
+        return [item for answer in answers for item in answer.items]
 
     def signal(self, signal: Signal) -> str | None:
         """Takes a signal in; what was odd about it."""
@@ -150,6 +151,10 @@ class Queue[T]:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Answer[T]]] = []  # rank of the state, `first`
         self._room = ROOM
+
+    def __len__(self) -> int:
+        """How many entries there are, with those that are out of date."""
+        return len(self._heap)
 
     def put(self, answer: Answer[T]) -> None:
         if len(self._heap) >= self._room:

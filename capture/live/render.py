@@ -186,7 +186,7 @@ class Renderer:
     def _result(self, result: Resulted, t: str) -> Iterator[Ink]:
         yield from self._line(t)
         status = f"exit {result.exit_code}" if result.exit_code else "error" if result.is_error else "ok"
-        yield Put("⎿ ", "quiet")
+        yield Put("└ ", "quiet")
         yield Put(status, "bad" if result.is_error or result.exit_code else "good")
         about = f" · {result.name}" + (f" {result.about}" if result.about else "")
         yield Put((f" {took(result.ms)}" if result.ms is not None else "") + about, "quiet")

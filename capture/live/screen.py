@@ -234,7 +234,9 @@ class Screen[T]:
         """An answer is on the screen with all that is unseen of it."""
         before, card = self._shown.card if self._shown else None, answer.card
         self._wait_no_more(answer)
-        self._shown = answer
+        if before:
+            before.on_screen = None
+        self._shown = card.on_screen = answer
         self._look = now + self._flush
         if before and before.owner is not card.owner:
             for left in before.owner.waiting.values():
