@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from tests import golden_live
+from tests import golden_live, golden_top
+from tests.emulator import Emulator
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = 100
@@ -41,10 +42,10 @@ THEME = TerminalTheme(  # the sixteen colours on a dark ground; names in the ord
 def live() -> str:
     """`capture live` of four agents at once, as SVG."""
     text = "".join(golden_live.drawn(golden_live.log(golden_live.INTERLEAVED), COLUMNS))
-    return svg(golden_live.Emulator(COLUMNS, ROWS).feed(text), "capture live")
+    return svg(Emulator(COLUMNS, ROWS).feed(text), "capture live")
 
 
-def svg(emulator: golden_live.Emulator, title: str) -> str:
+def svg(emulator: Emulator, title: str) -> str:
     """What stands in a terminal, as SVG; the same for the same text everywhere."""
     console = Console(
         record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="standard", legacy_windows=False
@@ -54,7 +55,7 @@ def svg(emulator: golden_live.Emulator, title: str) -> str:
     return console.export_svg(title=title, theme=THEME, unique_id="sse-capture")
 
 
-PICTURES = {"live.svg": live}
+PICTURES = {"live.svg": live, "top.svg": golden_top.picture}
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
-from wcwidth import wcswidth
+from wcwidth import wcswidth, wcwidth
 
 from capture.live.arguments import Arguments
 from capture.live.inks import Erase, Fresh, Ink, Put, Style
@@ -222,12 +222,14 @@ def took(ms: float) -> str:
 
 def cut(line: str, cells: int) -> str:
     """The beginning of a line that fits into so many cells, as near as that can be known."""
-    line = line.rstrip("\r").replace("\t", "    ")
+    line = line[: cells * 4].rstrip("\r").replace("\t", "    ")
     if len(line) <= cells and (line.isascii() or wcswidth(line) <= cells):
         return line
+    if line.isascii():
+        return line[: cells - 1] + "…"
     kept, room = [], cells - 1
     for char in line:
-        room -= max(wcswidth(char), 1)
+        room -= max(wcwidth(char), 1)
         if room < 0:
             break
         kept.append(char)

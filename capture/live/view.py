@@ -54,14 +54,17 @@ class View:
         """What the terminal is to be sent after some items."""
         inks: list[Ink] = []
         for item in items:
+            something = False
             for update in self._pairing.feed(item):
                 for told in self._telling.feed(update):
                     self._take(told)
+                    something = True
             if isinstance(item, dict) and "outcome" in item:
                 for update in self._pairing.forgotten():
                     for told in self._telling.feed(update):
                         self._take(told)
-            inks += self._turn()
+            if something:
+                inks += self._turn()
         return self._terminal.draw(inks)
 
     def wait(self, seconds: float) -> str:

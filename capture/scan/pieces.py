@@ -17,6 +17,12 @@ CHUNK = frozenset(  # what a Chat Completions chunk says that is the same for al
 CHOICE = frozenset(("index", "delta", "finish_reason", "logprobs"))
 
 
+COUNTS = "counts"  # first in the name of a block whose pieces also count tokens: the last one is given whole
+GEMINI = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId", "createTime"))
+CANDIDATE = frozenset(("content", "index", "avgLogprobs"))
+PART = frozenset(("text", "thought"))
+
+
 def anthropic(payload: Json) -> Piece:
     if len(payload) != 3 or payload["type"] != "content_block_delta":
         return None
@@ -52,6 +58,23 @@ def codex_log(payload: Json) -> Piece:
     return (payload["type"], *(inner[name] for name in inner if name != "delta")), inner["delta"]
 
 
+def message(payload: Json) -> Piece:
+    """Events without a name: chunks of Gemini, which also count tokens, and of Chat's imitators."""
+    return gemini(payload) if "candidates" in payload or "response" in payload else chat(payload)
+
+
+def gemini(payload: Json) -> Piece:
+    said = payload.get("response", payload)
+    if not said.keys() <= GEMINI:
+        return None
+    (candidate,) = said["candidates"]
+    content = candidate["content"]
+    (part,) = content["parts"]
+    if not candidate.keys() <= CANDIDATE or candidate.get("finishReason") or not part.keys() <= PART or not part["text"]:
+        return None
+    return (COUNTS, part.get("thought"), said.get("responseId"), said.get("modelVersion")), part["text"]
+
+
 def chat(payload: Json) -> Piece:
     if not payload.keys() <= CHUNK or payload.get("usage"):
         return None
@@ -75,7 +98,7 @@ PIECES: dict[str, Callable[[Json], Piece]] = {
     "content_block_delta": anthropic,
     "claude.content_block_delta": claude_log,
     "chat.completion.chunk": chat,
-    "message": chat,
+    "message": message,
     "turn.agent_message.delta": codex_log,
     "turn.response.delta": codex_log,
     "response.output_text.delta": responses,

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from capture import providers
-from capture.events import Event, ReasoningDelta, TextDelta, ToolArgumentsDelta
+from capture.events import Event, MessageStarted, ReasoningDelta, TextDelta, ToolArgumentsDelta, UsageReported
 from capture.files import safe_name
 from capture.jsonl import loads
 from capture.scan.base import Lines, Notes
 from capture.scan.beside import Nothing
-from capture.scan.pieces import PIECES, Block, piece
+from capture.scan.pieces import COUNTS, PIECES, Block, piece
 from capture.scan.templates import BACKSLASH, COUNT, NAME, NOWHERE, QUOTE, TIME, Template, template, unescaped
 from capture.updates import Deltas
 
@@ -28,7 +28,7 @@ SPECIAL = frozenset(("part", "cut", "sha256", "base64"))  # in the metadata: the
 class Run:
     """Pieces of one block that follow each other in their flow."""
 
-    __slots__ = ("block", "event", "flow_id", "latest", "sid", "size", "t", "template", "texts")
+    __slots__ = ("block", "event", "flow_id", "latest", "sid", "size", "t", "template", "texts", "whole")
 
     def __init__(self, block: Block, event: Event, record: dict[str, Any], text: str) -> None:
         self.block = block
@@ -40,10 +40,16 @@ class Run:
         self.template: Template = NOWHERE
         self.texts = [text]
         self.size = len(text)
+        self.whole: dict[str, Any] | None = record if block[0] == COUNTS else None  # the last piece, where it says more
 
-    def deltas(self) -> Deltas:
-        event = with_text(self.event, "".join(self.texts))
-        return Deltas(self.flow_id, self.sid, self.t, self._last_t(), len(self.texts), event)
+    def items(self) -> Iterator[Item]:
+        """The pieces as one, and after them the last one where that is to be given whole."""
+        texts = self.texts[:-1] if self.whole else self.texts
+        if texts:
+            event = with_text(self.event, "".join(texts))
+            yield Deltas(self.flow_id, self.sid, self.t, self._last_t(), len(texts), event)
+        if self.whole:
+            yield self.whole
 
     def _last_t(self) -> str:
         if isinstance(self.latest, str):
@@ -137,8 +143,10 @@ class Reading:
                     run.texts.append(found[1])
                     run.size += len(found[1])
                     run.latest = t
+                    if run.whole:
+                        run.whole = whole
                     break
-                said.append(self._drop(flow_id).deltas())
+                said += self._drop(flow_id).items()
                 run = None
             if found is not None and (event := _event(whole, found[1])) is not None:
                 said += self._begin(Run(found[0], event, whole, found[1]), raw)
@@ -151,16 +159,16 @@ class Reading:
         """What still waits of a session, before a record that may begin or end its turn: a stream that was cut ends in nothing."""
         if record["event"].startswith(TURNING):
             for run in [run for run in self._runs.values() if run.sid == record["sid"]]:
-                yield self._drop(run.flow_id).deltas()
+                yield from self._drop(run.flow_id).items()
 
     def _begin(self, run: Run, raw: bytes) -> Iterator[Item]:
         """Holds a new run; gives the oldest one when there are too many."""
         self._runs[run.flow_id] = run
-        if about := template(raw, run.texts[0]):
+        if run.whole is None and (about := template(raw, run.texts[0])):
             run.template = about
             self._named[about.name] = run
         if len(self._runs) > MAX_RUNS:
-            yield self._drop(next(iter(self._runs))).deltas()
+            yield from self._drop(next(iter(self._runs))).items()
 
     def _drop(self, flow_id: str) -> Run:
         run = self._runs.pop(flow_id)
@@ -171,7 +179,7 @@ class Reading:
     def settled(self) -> Iterator[Item]:
         """The runs of pieces that waited for more."""
         for flow_id in list(self._runs):
-            yield self._drop(flow_id).deltas()
+            yield from self._drop(flow_id).items()
 
     def rest(self) -> Iterator[Item]:
         """The flow and end records that waited for later lines, when there are none now."""
@@ -192,7 +200,7 @@ class Reading:
                 continue
             if "outcome" in record:
                 if record["flow_id"] in self._runs:
-                    yield self._drop(record["flow_id"]).deltas()
+                    yield from self._drop(record["flow_id"]).items()
                 yield from self._parts.pop(record["flow_id"], ())
             yield record
 
@@ -271,6 +279,8 @@ def _event(record: dict[str, Any], text: str) -> Event | None:
     if name and name != provider.name:
         return None  # somebody else's flow, where the same name may mean something else
     events = list(provider.decode(event, payload))
+    if provider.api == "generate_content":
+        events = [each for each in events if not isinstance(each, (MessageStarted, UsageReported))]
     if len(events) == 1 and isinstance(events[0], (TextDelta, ReasoningDelta, ToolArgumentsDelta)) and events[0].text == text:
         return events[0]
     return None
