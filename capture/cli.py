@@ -26,7 +26,7 @@ COMMANDS = {  # what one needs first stands first; each is imported when it is u
     "kinds": "List what extract finds, with its fields.",
     "query": "Ask the log with SQL.",
     "export": "Export the log as Parquet, again and again.",
-    "collect": "Collect a Redis stream into a log directory.",
+    "ship": "Add the log's records to a Redis stream.",
     "check": "Prove that a capture is complete.",
     "doctor": "Check the set-up; say what to do.",
     "demo": "Show it all in ten seconds.",

@@ -32,9 +32,11 @@ STAIRS = {  # the floors within a folder that is a pipeline, not a list of sibli
         ("base", "cutting", "where", "entries"),
         ("directory", "stdio", "writing", "redis"),
         ("checkpoints", "redis_sink"),
-        ("resuming",),
+        ("pieces", "resuming"),
         ("shipping",),
+        ("flow_files", "payloads", "turn"),
         ("collected", "groups"),
+        ("collecting",),
         ("",),
     ),
     "capture.live": (

@@ -44,10 +44,9 @@ type Start = Literal["now", "start"] | Mapping[str, Place]  # by the names of th
 
 
 def first_line(path: Path) -> str:
-    """SHA-256, in hex, of a file's first line (64 KiB at most); \"\" where there is none."""
+    """SHA-256, in hex, of a file's first line (64 KiB at most); \"\" where there is none that is whole."""
     with open(path, "rb") as file:
-        line = file.readline(FIRST)
-    return sha256(line).hexdigest() if line else ""
+        return _first_of(file.fileno())
 
 
 def end_of(path: Path) -> Place:
@@ -201,4 +200,4 @@ def _place(path: Path, start: Start) -> Place:
 def _first_of(descriptor: int) -> str:
     """As `first_line`, of an open file, whose place stays."""
     line, newline, _ = os.pread(descriptor, FIRST, 0).partition(b"\n")
-    return sha256(line + newline).hexdigest() if line or newline else ""
+    return sha256(line + newline).hexdigest() if newline or len(line) == FIRST else ""

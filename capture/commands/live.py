@@ -109,7 +109,7 @@ def live(
         decided = stack.enter_context(_decisions(log_decisions)) if log_decisions else None
         view = _view(followed, groups, show_deltas, decided, how)
         if sys.stderr.isatty() and followed.start == "now" and followed.where != "-":
-            say(f"watching {short(followed.where)} from now on; --from start shows what is there, Ctrl-C ends")
+            say(f"watching {short(source.source.name)} from now on; --from start shows what is there, Ctrl-C ends")
         try:
             _watch(source, view, no_follow, delay_ms / 1000)
         finally:
