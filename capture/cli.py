@@ -1,5 +1,6 @@
 """`capture`: the list of commands."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -27,6 +28,8 @@ COMMANDS = {  # what one needs first stands first; each is imported when it is u
     "query": "Ask the log with SQL.",
     "export": "Export the log as Parquet, again and again.",
     "ship": "Add the log's records to a Redis stream.",
+    "collect": "Collect a Redis stream into a log directory.",
+    "redis": "Look at a Redis stream; export it, trim it.",
     "check": "Prove that a capture is complete.",
     "doctor": "Check the set-up; say what to do.",
     "demo": "Show it all in ten seconds.",
@@ -49,6 +52,14 @@ class Listed(click.Group):
             from capture.filters import near
 
             raise click.UsageError(f"no such command: {words[0]}{near(words[0], COMMANDS)}", problem.ctx) from None
+
+    def invoke(self, context: click.Context) -> object:
+        """Runs the command. Who reads our output may stop when it has seen enough (`| head`): that is no failure."""
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed has nobody to go to
+            return 0
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -86,7 +97,4 @@ def main() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
-        sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)

@@ -147,7 +147,11 @@ def test_a_pipe_of_lines_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
-    write(tmp_path, conversation().records * 1)
+    wire, messages = Wire(), []
+    for number in range(40):
+        messages += [user("x" * 4000)]
+        wire.exchange(messages[-1:], says(f"{number}" * 4000))
+    write(tmp_path, wire.records)  # more than a pipe holds
     command = f"{sys.executable} -m capture live {tmp_path} --from start --no-follow | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, text=True)
     assert done.stdout.splitlines()[-1] == "0"

@@ -208,6 +208,16 @@ def test_the_log_tells_one_turn_with_its_call_and_its_answer(run: Run) -> None:
     assert [update for update in updates if isinstance(update, StrayResult)] == []
 
 
+def test_the_live_view_draws_what_was_said_and_done_in_order(run: Run) -> None:
+    words = [sys.executable, "-m", "capture", "live", str(run.directory), "--from", "start", "--no-follow"]
+    for sid in {flow["sid"] for flow in run.flows}:
+        words += ["--session", sid]
+    drawn = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    places = [drawn.index(each) for each in (f"> {MARKER}", "echo hello", "└ ok", "hello\n", "MOCK-FINAL-ANSWER", "── idle after")]
+    assert sorted(places[:3]) == places[:3] and sorted(places[4:]) == places[4:] and places[2] < places[4]
+    assert "cut:" not in drawn and drawn.count("MOCK-FINAL-ANSWER") == 1
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_a_sub_agent_works_for_the_turn_of_its_user(name: str, runs: dict[str, Run]) -> None:
     updates = list(turns.run(scan.read(scan.Source(runs[name].directory, None))))

@@ -1,6 +1,7 @@
 """Bytes that arrive in pieces → whole lines, with the offset at which each begins."""
 
 from io import BytesIO
+from itertools import accumulate
 
 
 class Cutter:
@@ -19,13 +20,10 @@ class Cutter:
         if lines and self._torn:
             lines[0] = b"".join((*self._torn, lines[0]))
             self._torn.clear()
-        found = []
-        for line in lines:
-            found.append((self.offset, line))
-            self.offset += len(line)
         if rest:
             self._torn.append(rest)
-        return found
+        *offsets, self.offset = accumulate(map(len, lines), initial=self.offset)
+        return list(zip(offsets, lines, strict=True))
 
     def close(self) -> list[tuple[int, bytes]]:
         """The last line, where it has no newline."""
