@@ -59,7 +59,8 @@ def test_records_do_not_depend_on_how_a_response_is_cut(case: str, size: int) ->
 def test_a_case_has_all_its_files(case: str) -> None:
     directory = samples.DIRECTORY / case
     answer = "frames.jsonl" if samples.load(case).websocket else "response.sse"
-    assert {"README.md", "expected.json", "record.jsonl", "request.json", answer} == {path.name for path in directory.iterdir()}
+    files = {"README.md", "expected.json", "live.txt", "record.jsonl", "request.json", answer}
+    assert files == {path.name for path in directory.iterdir()}
     readme = (directory / "README.md").read_text("utf-8")
     assert readme.startswith(f"# {case}\n")
     assert "Provenance: written for this project" in readme
