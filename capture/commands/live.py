@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from capture.live.view import View
     from capture.scan.following import Following
 
-FRAME = 0.04  # seconds between two looks at a log in which nothing happens
+FRAME = 0.05  # seconds between two looks at a log in which nothing happens
 PIPED = 80  # columns of what is no terminal
 
 
@@ -101,6 +101,7 @@ def live(
     SOURCE is a log directory (the default is that of --dir), a file of lines in any of the three dialects, also compressed, or -
     for lines on stdin. What is not there yet is waited for. One flow has the screen; others wait until it is quiet.
     """
+    from capture.prices import load
     from capture.scan.following import following
 
     source = following(followed.where, followed.start, join=not (show_deltas or delay_ms))
@@ -110,6 +111,8 @@ def live(
         view = _view(followed, groups, show_deltas, decided, how)
         if sys.stderr.isatty() and followed.start == "now" and followed.where != "-":
             say(f"watching {short(source.source.name)} from now on; --from start shows what is there, Ctrl-C ends")
+        if not no_follow:
+            load()
         try:
             _watch(source, view, no_follow, delay_ms / 1000)
         finally:
