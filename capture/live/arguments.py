@@ -10,7 +10,7 @@ from enum import Enum, auto
 from capture.live.drawing import Drawing
 from capture.live.inks import Erase, Fresh, Ink, Provisional, Put
 from capture.live.jsontext import JsonReader, JsonStreamFormatter
-from capture.live.patterns import LOOK, Pattern, recognised, stripped
+from capture.live.patterns import LOOK, READ, Pattern, hopeless, recognised, stripped
 
 SHOWN = 400  # characters of a provisional line: more than any window has columns
 
@@ -42,16 +42,21 @@ NEXT = {
 
 
 class Arguments:
-    """Feeds on pieces of the arguments; see the module. `patience`: deltas that are looked at, at least."""
+    """Feeds on pieces of the arguments; see the module. `patience`: deltas that are looked at, at least.
 
-    def __init__(self, header: str, tool: str, patience: int, indent: int, say_why: bool = False) -> None:
+    `prefix` stands before the header: a provisional line has it too, so it cannot be drawn before that is erased.
+    """
+
+    def __init__(self, header: str, tool: str, patience: int, indent: int, say_why: bool = False, prefix: str = "") -> None:
         self._header = header
+        self._prefix = prefix
         self._tool = tool
         self.state = S.PROVISIONAL
         self._patience = patience
         self._say_why = say_why
         self._deltas = 0
         self._said = ""  # while provisional
+        self._shown = ""  # of that, with the gaps between the pieces
         self._reader = JsonReader()
         self._drawing = Drawing(None)
         self._plain = JsonStreamFormatter(indent)
@@ -59,17 +64,21 @@ class Arguments:
     def begun(self) -> Iterator[Ink]:
         yield from self.shown_again()
 
-    def feed(self, text: str, deltas: int = 1) -> Iterator[Ink]:
-        """What a piece adds. `deltas`: how many it was told in."""
+    def feed(self, text: str, deltas: int = 1, gap: str = "") -> Iterator[Ink]:
+        """What a piece adds. `deltas`: how many it was told in; `gap`: what is to be said before it."""
         if self.state is not S.PROVISIONAL:
+            if gap:
+                yield Put(gap, "quiet")
             yield from self._more(text)
             return
         self._said += text
+        if len(self._shown) < SHOWN:
+            self._shown += gap + text[:SHOWN]
         self._deltas += deltas
         beginning = stripped(self._said)
         if pattern := recognised(self._tool, beginning):
             yield from self._settle(X.FOUND, pattern)
-        elif self._deltas >= self._patience and len(beginning) >= LOOK:
+        elif hopeless(self._tool, beginning) or (self._deltas >= self._patience and self._seen_enough(beginning)):
             yield from self._settle(X.GIVEN_UP, None)
         else:
             yield from self.shown_again()
@@ -89,13 +98,19 @@ class Arguments:
     def shown_again(self) -> Iterator[Ink]:
         """The provisional line, where one stands."""
         if self.state is S.PROVISIONAL:
-            yield Provisional(f"{self._header} {self._said[:SHOWN]}")
+            yield Provisional(f"{self._prefix}{self._header} {self._shown}")
+
+    def _seen_enough(self, beginning: str) -> bool:
+        """Nothing that comes changes the stripped beginning any more."""
+        return len(beginning) >= LOOK or len(self._said) >= READ
 
     def _settle(self, signal: Signal, pattern: Pattern | None) -> Iterator[Ink]:
         """It is known what this is: the provisional line goes, a header and what was said come."""
         before, self.state = self.state, NEXT[self.state, signal]
         yield Erase()
         yield Fresh()
+        if self._prefix:
+            yield Put(self._prefix, "quiet")
         yield Put(self._header, "tool")
         if self._say_why:
             name = pattern.name if pattern else "JSON"

@@ -9,48 +9,12 @@ from dataclasses import dataclass, field
 
 from capture.live.inks import Fresh, Ink, Put, Style
 from capture.live.jsontext import Begin, End, Key, NotJson, Scalar, StringPiece, Token
-from capture.toolcalls import ABOUT, COMMAND, CONTENT, NEW, OLD, PATCH, PATH, SHELL_FLAGS, Sort
+from capture.live.lines import CommandLines, Lines, PatchLines
+from capture.toolcalls import ABOUT, BEGIN, COMMAND, CONTENT, NEW, OLD, PATCH, PATH, SHELL_FLAGS, Sort
 
-MARKS = {"completed": "☑", "done": "☑", "in_progress": "◐"}  # of things to do; ☐ is everything else
+MARKS = {"completed": "☑", "done": "☑", "in_progress": "◐", "pending": "☐", "": "☐"}  # of things to do; ☐ is everything else
+DOING = "activeForm"  # of Claude: the same thing in other words
 TASK = ("content", "step", "title", "description", "text")  # what is to be done
-SIGNS: dict[str, Style] = {"+": "added", "-": "removed", "*": "strong", "@": "quiet"}  # how lines of a patch begin
-
-
-class Lines:
-    """Text by lines, each with a sign before it; a line may come in pieces."""
-
-    def __init__(self, sign: str, style: Style) -> None:
-        self._sign = sign
-        self._style = style
-        self._begun = False
-
-    def feed(self, text: str) -> Iterator[Ink]:
-        for line in text.splitlines(keepends=True) if text.isascii() else _split(text):
-            if not self._begun:
-                yield Put(self._sign, self._style)
-            yield Put(line, self._style)
-            self._begun = not line.endswith("\n")
-
-
-class PatchLines:
-    """The lines of a patch, each coloured by its first character."""
-
-    def __init__(self) -> None:
-        self._style: Style | None = None  # of the line that is open
-
-    def feed(self, text: str) -> Iterator[Ink]:
-        for line in _split(text):
-            if self._style is None:
-                self._style = SIGNS.get(line[0], "plain")
-            yield Put(line, self._style)
-            if line.endswith("\n"):
-                self._style = None
-
-
-def _split(text: str) -> list[str]:
-    """Lines with their ends; only a newline ends one."""
-    *lines, rest = text.split("\n")
-    return [line + "\n" for line in lines] + ([rest] if rest else [])
 
 
 @dataclass(slots=True)
@@ -61,28 +25,43 @@ class Drawing:
     on_header: bool = True  # the header's line is still open
     depth: int = 0
     held: list[str] = field(default_factory=list)  # of a command in words: those that may be a shell's
+    line: bool = False  # the next word of a command is a shell's line
+    worded: bool = False  # the beginning of a command in words is drawn
     text: Lines | PatchLines | None = None  # the string that is drawn now
     task: dict[str, str] = field(default_factory=dict)  # of a thing to do, while it is told
     saying: list[str] = field(default_factory=list)  # pieces of a string that is shown when it is whole
+    script: CommandLines = field(default_factory=CommandLines)
+    free: Lines | PatchLines | None = None  # what is no JSON
+    key: str = ""  # the last one that was told
+    open: bool = False  # nothing of its value was told
+    empty: bool = False  # nothing has been told of the object or array that was opened last
 
     def feed(self, token: Token) -> Iterator[Ink]:
+        empty, self.empty = self.empty, isinstance(token, Begin)
         match token:
             case StringPiece():
                 yield from self._string(token)
             case Scalar(path, text):
-                yield from self._other(_name(path), text)
+                yield from self._scalar(path, text)
             case NotJson(text):
                 yield from self._free(text)
             case Begin():
                 self.depth += 1
             case End(bracket):
                 self.depth -= 1
+                if empty and self.depth:
+                    yield from self._other(self.key, "{}" if bracket == "}" else "[]")
                 yield from self._ended(bracket)
-            case Key():
-                pass
+            case Key(_, text):
+                self.key = text
+        self.open = isinstance(token, Key)
 
     def close(self) -> Iterator[Ink]:
         """What was held where the arguments end, or were cut."""
+        yield from self.script.close()
+        if self.open:
+            yield from self._other(self.key, "")
+            self.open = False
         if self.held:
             yield from self._command(" ".join(self.held), True)
             self.held.clear()
@@ -104,7 +83,7 @@ class Drawing:
                 return self._shell if isinstance(path[-1], str) else self._words
             case "edit" if name in OLD or name in NEW or name in CONTENT or name in PATCH:
                 return self._lines
-            case "plan" if len(path) == 3 and isinstance(path[1], int):
+            case "plan" if _is_of_a_task(path):
                 return self._doing
             case "agent" if name in ("prompt", "message", "objective"):
                 return self._shell
@@ -117,30 +96,49 @@ class Drawing:
             self.on_header = False
             yield Fresh()
             yield Put("$ " if self.sort == "shell" else "  ", "quiet")
-        if piece.text:
-            yield Put(piece.text, "value")
+        yield from self._text(piece)
+
+    def _text(self, piece: StringPiece) -> Iterator[Ink]:
+        if self.sort != "shell":
+            if piece.text:
+                yield Put(piece.text, "value")
+            return
+        yield from self.script.feed(piece.text)
+        if piece.last:
+            yield from self.script.close()
+            self.script = CommandLines()
 
     def _words(self, piece: StringPiece, name: str) -> Iterator[Ink]:
         """A command in words: of `bash -lc LINE` the line, the shell on the header."""
-        number = piece.path[-1]
-        if isinstance(number, int) and number < 2:
+        if self.line:
+            yield from self._shell(piece, name)
+            self.line, self.worded = not piece.last, True
+        elif self.worded:
+            yield Put(" " * piece.first, "value")
+            yield from self._text(piece)
+        else:
             self.saying.append(piece.text)
             if piece.last:
                 self.held.append("".join(self.saying))
                 self.saying.clear()
-                if number == 1:
-                    flags, words, self.held = self.held[1] in SHELL_FLAGS, " ".join(self.held), []
-                    yield from self._header(words) if flags else self._command(words, True)
+                yield from self._two_words()
+
+    def _two_words(self) -> Iterator[Ink]:
+        """A shell and its flag, or what is run and its first argument; nothing before there are two."""
+        if len(self.held) < 2:
             return
-        if number == 2 and self.on_header:
-            yield from self._shell(piece, name)
+        words, self.held = self.held, []
+        self.line = words[1] in SHELL_FLAGS
+        self.worded = not self.line
+        if self.worded:
+            yield from self._command(("\n" if words[1].startswith(BEGIN) else " ").join(words), True)
+        elif self.on_header:
+            yield from self._header(" ".join(words))
         else:
-            if piece.first:
-                yield Put(" ", "value")
-            yield Put(piece.text, "value")
+            yield from self._other("", " ".join(words))
 
     def _command(self, text: str, first: bool) -> Iterator[Ink]:
-        yield from self._shell(StringPiece((), text, first, False), "")
+        yield from self._shell(StringPiece((), text, first, True), "")
 
     def _lines(self, piece: StringPiece, name: str) -> Iterator[Ink]:
         """Lines that are added, taken away, or a patch."""
@@ -177,11 +175,20 @@ class Drawing:
 
     def _free(self, text: str) -> Iterator[Ink]:
         """What is no JSON: a patch, a script."""
-        if self.text is None:
+        if self.free is None:
+            yield from self.script.close()
             self.on_header = False
             yield Fresh()
-            self.text = PatchLines() if self.sort == "edit" else Lines("", "value")
-        yield from self.text.feed(text)
+            if self.open:
+                yield Put(f"  {self.key}: ", "quiet")
+            self.free = PatchLines() if self.sort == "edit" else Lines("", "value")
+        yield from self.free.feed(text)
+
+    def _scalar(self, path: tuple[str | int, ...], text: str) -> Iterator[Ink]:
+        if self.sort == "plan" and _is_of_a_task(path):
+            self.task[_name(path)] = text
+        else:
+            yield from self._other(_name(path), text)
 
     # -- things to do -------------------------------------------------------------------------------------------------------------
 
@@ -189,6 +196,7 @@ class Drawing:
         if self.held:
             yield from self._command(" ".join(self.held), True)
             self.held.clear()
+        self.line = self.worded = False
         if bracket == "}" and self.depth == 2:
             yield from self._task()
 
@@ -197,13 +205,19 @@ class Drawing:
         task, self.task = self.task, {}
         if task:
             text = next((task.pop(name) for name in TASK if name in task), "")
-            mark = MARKS.get(task.pop("status", ""), "☐")
+            mark = MARKS.get(status := task.pop("status", ""))
+            if mark is None:
+                mark, task["status"] = "☐", status
             self.on_header = False
             yield Fresh()
             yield Put(f"  {mark} ", "value")
             yield Put(text, "value")
-            if rest := " · ".join(each for each in task.values() if each != text):
+            if rest := " · ".join(each if name == DOING else f"{name}: {each}" for name, each in task.items() if each != text):
                 yield Put(f"  {rest}", "quiet")
+
+
+def _is_of_a_task(path: tuple[str | int, ...]) -> bool:
+    return len(path) == 3 and isinstance(path[1], int) and isinstance(path[2], str)
 
 
 def _name(path: tuple[str | int, ...]) -> str:

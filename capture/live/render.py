@@ -7,7 +7,7 @@ from typing import assert_never
 
 from wcwidth import wcswidth, wcwidth
 
-from capture.live.arguments import Arguments
+from capture.live.arguments import Arguments, State
 from capture.live.inks import Erase, Fresh, Ink, Put, Style
 from capture.live.items import (
     ArgumentsPiece,
@@ -71,14 +71,16 @@ class Renderer:
         """What an item adds; `t`: its time in the log."""
         match item:
             case Spoken(voice, text, key):
-                yield from self._opened((voice, key), t)
-                yield from self._gap(t)
+                if self._block != (voice, key):
+                    yield from self._line(t)
+                    self._block = (voice, key)
+                if gap := self._gap(t):
+                    yield Put(gap, "quiet")
                 yield Put(text, voice)
             case CallBegun(key, name, server):
                 yield from self._call(key, name, server, t)
             case ArgumentsPiece(key, text, deltas):
-                yield from self._gap(t)
-                yield from self._arguments(key, text, deltas)
+                yield from self._arguments(key, text, deltas, t)
             case CallComplete(key):
                 yield from self._complete(key)
             case Prompted(text):
@@ -89,7 +91,7 @@ class Renderer:
                 yield from self._result(item, t)
             case Remark(text, bad):
                 yield from self._line(t)
-                yield Put(text, "bad" if bad else "quiet")
+                yield Put(" ".join(text.split()), "bad" if bad else "quiet")
             case TurnOver():
                 yield from self._line(t)
                 yield from _over(item)
@@ -114,58 +116,71 @@ class Renderer:
 
     # -- blocks -------------------------------------------------------------------------------------------------------------------
 
-    def _opened(self, block: tuple[str, ...], t: str) -> Iterator[Ink]:
-        """A block, on a line of its own unless it is the one that is drawn."""
-        if self._block != block:
-            yield from self._line(t)
-            self._block = block
-
     def _line(self, t: str) -> Iterator[Ink]:
         """A new line, with the time and the flow where they are wanted."""
         self._block = ()
         yield Erase()
         yield Fresh()
-        look = self._look
-        if look.show_time or look.show_flow_id:
-            words = [t[11:23]] * look.show_time + [self._flow[-ID:]] * look.show_flow_id
-            yield Put(" ".join(words) + " ", "quiet")
+        if prefix := self._prefix(t):
+            yield Put(prefix, "quiet")
 
-    def _gap(self, t: str) -> Iterator[Ink]:
-        """How long the card was silent before a delta."""
-        if self._look.show_deltas:
-            now = _moment(t)
-            if now and self._last:
-                yield Put(f"+{(now - self._last).total_seconds() * 1000:.0f}ms ", "quiet")
-            self._last = now or self._last
+    def _prefix(self, t: str) -> str:
+        """What stands before a block: the time and the flow, where they are wanted."""
+        look = self._look
+        words = [t[11:23]] * look.show_time + [self._flow[-ID:]] * look.show_flow_id
+        return "".join(word + " " for word in words if word)
+
+    def _gap(self, t: str) -> str:
+        """How long the card was silent before a delta, where that is wanted."""
+        if not self._look.show_deltas:
+            return ""
+        before, now = self._last, _moment(t)
+        self._last = now or before
+        return f"+{(now - before).total_seconds() * 1000:.0f}ms " if now and before else ""
 
     # -- calls --------------------------------------------------------------------------------------------------------------------
 
     def _call(self, key: str, name: str, server: bool, t: str) -> Iterator[Ink]:
+        if key in self._calls:  # another answer on the card: what was open of the one before it was cut
+            yield from self.close()
         tool = f"{name} (by the provider)" if server else name
-        call = Arguments(tool, name, self._look.args_sub_deltas, self._look.indent, self._look.show_fsm)
+        look = self._look
+        call = Arguments(tool, name, look.args_sub_deltas, look.indent, look.show_fsm, self._prefix(t))
         self._calls[key] = _Waiting(call)
         if len(self._calls) == 1:
-            yield from self._drawn(t)
+            yield from self._drawn()
 
-    def _drawn(self, t: str = "") -> Iterator[Ink]:
+    def _drawn(self) -> Iterator[Ink]:
         """The first call that waits is drawn, with all that was said of it."""
         key, waiting = next(iter(self._calls.items()))
-        yield from self._opened(("call", key), t)
+        yield from self._at(key, waiting.call, "")
         yield from waiting.call.begun()
         for text, deltas in waiting.pieces:
             yield from waiting.call.feed(text, deltas)
         waiting.pieces.clear()
 
-    def _arguments(self, key: str, text: str, deltas: int) -> Iterator[Ink]:
+    def _at(self, key: str, call: Arguments, t: str) -> Iterator[Ink]:
+        """The call is what is drawn, also when something else was said meanwhile. A provisional line brings its own prefix."""
+        if self._block == ("call", key):
+            return
+        if call.state is State.PROVISIONAL:
+            yield Erase()
+            yield Fresh()
+        else:
+            yield from self._line(t)
+        self._block = ("call", key)
+
+    def _arguments(self, key: str, text: str, deltas: int, t: str) -> Iterator[Ink]:
+        gap = self._gap(t)
         waiting = self._calls.get(key)
-        if waiting is None:
-            return
-        if next(iter(self._calls)) != key:
+        if waiting is None:  # of a call that is over, or that nobody declared
+            yield from self._line(t)
+            yield Put(gap + text, "quiet")
+        elif next(iter(self._calls)) != key:
             waiting.pieces.append((text, deltas))
-            return
-        if self._block != ("call", key):  # something else was said meanwhile
-            yield from self._opened(("call", key), "")
-        yield from waiting.call.feed(text, deltas)
+        else:
+            yield from self._at(key, waiting.call, t)
+            yield from waiting.call.feed(text, deltas, gap)
 
     def _complete(self, key: str) -> Iterator[Ink]:
         """A call's arguments are all there; then comes what waited for its end."""
@@ -175,11 +190,19 @@ class Renderer:
             first, waiting = next(iter(self._calls.items()))
             if not waiting.complete:
                 return
-            yield from waiting.call.end()
+            yield from self._ended(first, waiting.call)
             del self._calls[first]
-            self._block = ()
             if self._calls:
                 yield from self._drawn()
+
+    def _ended(self, key: str, call: Arguments) -> Iterator[Ink]:
+        """What was held of a call, not on the line of what was said meanwhile."""
+        inks = list(call.end())
+        if inks and self._block != ("call", key):
+            yield Fresh()
+        if inks or self._block == ("call", key):
+            self._block = ()
+        yield from inks
 
     # -- results and ends ---------------------------------------------------------------------------------------------------------
 
