@@ -134,6 +134,16 @@ def test_every_switch_says_why() -> None:
     assert all(switch.why and switch.to for switch in decided)
 
 
+def test_a_character_that_is_cut_between_two_deltas_is_drawn_whole() -> None:
+    wire = Wire()
+    wire.exchange([user("hello")], says("\U0001f680\U0001f681"))
+    records = wire.records
+    for record in records:  # as Claude Code's log has it: each delta with half of a surrogate pair
+        line = record.get("line", "")
+        record["line"] = line.replace(r"\ud83d\ude80", r"\ud83d").replace(r"\ud83d\ude81", r"\ude80!")
+    assert "\n\U0001f680!\n" in "".join(golden_live.drawn(records, golden_live.PLAIN))
+
+
 def test_hostile_text_is_shown_and_not_sent() -> None:
     wire = Wire()
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\x00\u202eabc\x1b[?1049h"

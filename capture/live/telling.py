@@ -33,6 +33,7 @@ from capture.events import (
     WentIdle,
 )
 from capture.live.items import ArgumentsPiece, CallBegun, CallComplete, Item, Prompted, Remark, Resulted, Spoken, TurnOver, Voice
+from capture.messages import joined
 from capture.toolcalls import about
 from capture.updates import (
     Answered,
@@ -100,6 +101,7 @@ class _Open:
 
     told: dict[tuple[Voice, str], int] = field(default_factory=dict)  # characters of each block
     calls: dict[str, list[Any]] = field(default_factory=dict)  # by key: [call, characters of its arguments]
+    halves: dict[tuple[str, str], str] = field(default_factory=dict)  # of a character that was cut between two pieces
     preface: list[str] = field(default_factory=list)  # what is said before its first word
     failed: bool = False
 
@@ -197,7 +199,7 @@ class Telling:
             case ToolArgumentsDelta(key, text):
                 if told := self._of(exchange).calls.get(key):
                     told[1] += len(text)
-                    item = ArgumentsPiece(key, text, deltas)
+                    item = ArgumentsPiece(key, self._mended(exchange, ("arguments", key), text), deltas)
             case UsageReported():
                 self._counted(exchange)
             case Failed(kind, text):
@@ -235,7 +237,17 @@ class Telling:
     def _piece(self, exchange: Exchange, voice: Voice, text: str, key: str, deltas: int) -> Item:
         told = self._of(exchange).told
         told[voice, key] = told.get((voice, key), 0) + len(text)
-        return Spoken(voice, text, key, deltas)
+        return Spoken(voice, self._mended(exchange, (voice, key), text), key, deltas)
+
+    def _mended(self, exchange: Exchange, block: tuple[str, str], text: str) -> str:
+        """A piece whose characters are whole: half of one at its end waits for the next piece of its block."""
+        halves = self._of(exchange).halves
+        if not halves and text.isascii():
+            return text
+        text = halves.pop(block, "") + text
+        if "\ud800" <= text[-1:] <= "\udbff":
+            text, halves[block] = text[:-1], text[-1]
+        return joined((text,))
 
     def _rest(self, exchange: Exchange, voice: Voice, whole: str, key: str) -> Item | None:
         """What of a whole its pieces had not told."""
