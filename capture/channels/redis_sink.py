@@ -225,8 +225,8 @@ class RedisSink:
 
     def _groups(self) -> list[tuple[str, int]]:
         """The groups, and the entries that each has not read or not acknowledged."""
-        found = [dict(zip(each[::2], each[1::2], strict=True)) for each in self._ask("XINFO", "GROUPS", self._where.stream)]
-        return [(each[b"name"].decode("utf-8", "replace"), each[b"pending"] + (each.get(b"lag") or 0)) for each in found]
+        newest = _pairs(self._ask("XINFO", "STREAM", self._where.stream))[b"last-generated-id"]
+        return [_unread(_pairs(each), newest) for each in self._ask("XINFO", "GROUPS", self._where.stream)]
 
     def _applied(self, place: bytes) -> bool:
         """After a lost connection: whether what it carried reached the stream. Raises Rewound."""
@@ -287,3 +287,14 @@ class RedisSink:
         if self._client is not None:
             self._client.close()
         self._client, self._connection, self._proven = None, None, False
+
+
+def _pairs(flat: list[Any]) -> dict[bytes, Any]:
+    """An answer of names and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _unread(group: dict[bytes, Any], newest: bytes) -> tuple[str, int]:
+    """A group's name, and the entries it has not read or not acknowledged. After restarts Redis may count a lag that is none."""
+    lag = 0 if group[b"last-delivered-id"] == newest else group.get(b"lag") or 0
+    return group[b"name"].decode("utf-8", "replace"), group[b"pending"] + lag
