@@ -1,6 +1,6 @@
 """How fast a log travels through Redis, beside what `redis-benchmark` reaches with entries of the same size; in how much memory.
 
-    .venv/bin/python -m bench.channels [--quick] [--json] [--only ship,memory]
+    .venv/bin/python -m bench.channels [--quick] [--json] [--only ship,collect,memory]
 
 What the figures mean: bench/README.md.
 """
@@ -130,6 +130,62 @@ def tell_ship(found: dict[str, Any]) -> None:
     print(f"memory            {found['peak']:>9,.0f} MiB at most")
 
 
+# -- collect -----------------------------------------------------------------------------------------------------------------
+
+
+def collected(running: Server, to: Path, number: int) -> dict[str, float]:
+    """Records a second by `capture collect --once` into an empty directory, as a process of its own; its peak memory.
+
+    Its start is in `whole`; `rate` is without the time that a run takes which finds nothing.
+    """
+    shutil.rmtree(to, ignore_errors=True)
+    words = (*CAPTURE, "collect", running.stream(STREAM), "--dir", str(to), "--once")
+    with running.client() as client:
+        client.xgroup_create(STREAM, "collect", "0")
+    whole, peak = _timed(words)
+    start, _ = _timed(words)
+    assert records(to) == number, "records are missing"
+    with running.client() as client:
+        client.xgroup_destroy(STREAM, "collect")
+    return {"whole": number / whole, "rate": number / (whole - start), "peak": peak}
+
+
+def _timed(words: tuple[str, ...]) -> tuple[float, float]:
+    """Seconds, and the peak memory in MiB."""
+    began = time.perf_counter()
+    peak = watched(psutil.Popen(words, stderr=subprocess.DEVNULL))
+    return time.perf_counter() - began, peak
+
+
+def collect(folder: Path, log: Path, rounds: int) -> dict[str, Any]:
+    """By turns: redis-benchmark adds entries, `capture collect` takes as many out of a stream."""
+    fields, number = entry(log), records(log)
+    found: list[dict[str, float]] = []
+    with server(folder / "collect", durable=False) as running:
+        for _ in range(rounds):
+            rival = benchmark(running, fields, number)
+            shipped(running, log)
+            found.append(collected(running, folder / "collected", number) | {"rival": rival})
+    return {
+        "records": number,
+        "rate": median(each["rate"] for each in found),
+        "whole": median(each["whole"] for each in found),
+        "rival": median(each["rival"] for each in found),
+        "share": median(each["rate"] / each["rival"] for each in found),
+        "least": min(each["rate"] / each["rival"] for each in found),
+        "most": max(each["rate"] / each["rival"] for each in found),
+        "peak": max(each["peak"] for each in found),
+    }
+
+
+def tell_collect(found: dict[str, Any]) -> None:
+    whole = f"({found['whole']:,.0f} with its start)"
+    print(f"collect           {found['rate']:>9,.0f} records/s   {whole}   {found['records']:,} entries")
+    print(f"redis-benchmark   {found['rival']:>9,.0f} entries/s")
+    print(f"share             {found['share']:>9.0%}             ({found['least']:.0%} … {found['most']:.0%}; goal 60%)")
+    print(f"memory            {found['peak']:>9,.0f} MiB at most")
+
+
 # -- memory ------------------------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small log, few rounds")
     parser.add_argument("--json", action="store_true", help="for a program")
-    parser.add_argument("--only", default="ship,memory", help="which of them, with commas between")
+    parser.add_argument("--only", default="ship,collect,memory", help="which of them, with commas between")
     asked = parser.parse_args()
     lines, rounds, size = (150_000, 3, 256 << 20) if asked.quick else (1_000_000, 5, 1 << 30)
     with tempfile.TemporaryDirectory(prefix="bench-channels-") as name:
@@ -195,12 +251,14 @@ def main() -> None:
         found: dict[str, Any] = {}
         if "ship" in asked.only:
             found["ship"] = ship(folder, folder / "log", rounds)
+        if "collect" in asked.only:
+            found["collect"] = collect(folder, folder / "log", rounds)
         if "memory" in asked.only:
             found["memory"] = memory(folder, folder / "log", size)
     if asked.json:
         print(json.dumps(found))
         return
-    for name, tell in (("ship", tell_ship), ("memory", tell_memory)):
+    for name, tell in (("ship", tell_ship), ("collect", tell_collect), ("memory", tell_memory)):
         if name in found:
             tell(found[name])
 

@@ -101,9 +101,33 @@ def source_options[R](command: Callable[..., R]) -> Callable[..., R]:
 
         return command(Asked(Source(directory, file), Filter(since, until, session), engine, as_json), **own)
 
+    whole: Callable[..., R] = from_option(filled)
     for option in reversed(SOURCE_OPTIONS):
-        filled = option(filled)
-    return filled
+        whole = option(whole)
+    return whole
+
+
+def from_option[R](command: Callable[..., R]) -> Callable[..., R]:
+    """`--from redis://…`: what the stream holds, as the log directory that `command` gets, gone afterwards."""
+
+    @wraps(command)
+    def filled(url: str | None, directory: Path, **own: Any) -> R:
+        if url is None:
+            return command(directory=directory, **own)
+        if own.get("file") is not None:
+            raise click.UsageError("either --from or --file")
+        from tempfile import TemporaryDirectory
+
+        from capture.channels.streams import spool
+        from capture.channels.where import where_of
+
+        with TemporaryDirectory(prefix="sse-capture-") as copy:
+            spool(where_of(url), Path(copy))
+            return command(directory=Path(copy), **own)
+
+    return click.option(
+        "--from", "url", metavar="redis://…", help="Instead, what a Redis stream holds now; it is copied, and not changed."
+    )(filled)
 
 
 def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> str:
@@ -160,6 +184,8 @@ class Followed:
         from capture import filters, scan
 
         name, family = self.session, frozenset[str]()
+        if name == "latest" and (self.where == "-" or "://" in self.where):
+            raise Unusable("--session latest needs a log directory or a file: give the beginning of a session's id")
         path = Path(self.where)
         source = scan.Source(path) if path.is_dir() else scan.Source(None, self.where)
         if source.log is not None or name == "latest":

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
-from capture.commands.base import directory_option, say
+from capture.commands.base import directory_option, from_option, say
 
 
 @click.command(short_help="Export the log as Parquet, again and again.")
 @directory_option
+@from_option
 @click.option("--tables", "names", help="Only these, with commas between. Default: all.")
 @click.option("--final", is_flag=True, help="Also what the log's end leaves open, and may still change.")
 @click.argument("form", type=click.Choice(["parquet"]), metavar="parquet")

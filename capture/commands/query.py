@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 import orjson
 
-from capture.commands.base import directory_option, paint, say, table
+from capture.commands.base import directory_option, from_option, paint, say, table
 
 if TYPE_CHECKING:
     from capture.sql import Answer
@@ -28,6 +28,7 @@ type Plain = Callable[[Any], Any]
 
 @click.command(short_help="Ask the log with SQL.")
 @directory_option
+@from_option
 @click.option(
     "--file", "file", help="Instead, one file of line records in any of the three dialects: a path, - for stdin, also .gz and .zst."
 )

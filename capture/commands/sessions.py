@@ -9,12 +9,13 @@ import click
 import orjson
 
 from capture import catalogue
-from capture.commands.base import directory_option, hint, json_option, say, short, table
+from capture.commands.base import directory_option, from_option, hint, json_option, say, short, table
 from capture.reader import LogReader
 
 
 @click.command(short_help="List what is recorded.")
 @directory_option
+@from_option
 @json_option
 @click.option("-n", "--last", type=click.IntRange(min=1), help="Only the last N sessions.")
 def sessions(directory: Path, as_json: bool, last: int | None) -> None:
