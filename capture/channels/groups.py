@@ -9,7 +9,7 @@ from capture.channels.redis import SOCKET_TIMEOUT, Client, ResponseError, connec
 from capture.channels.where import Where
 
 MOST = 2048  # entries taken at once: more fill the caches of a processor
-BATCH = 2 << 20  # bytes of them, about
+BATCH = 900_000  # bytes of them, about: not over what an `Appender` writes at once
 CLAIMED = 1000  # entries taken over at once
 GONE = ("NOGROUP", "UNBLOCKED", "no such key", "no longer exists", "requires the key to exist")
 
