@@ -217,6 +217,7 @@ def flat_out(directory: Path, events: int, rounds: int) -> dict[str, Any]:
     """CPU for each event of a log that is drawn from its beginning to its end, start-up taken off; a plain loop beside it."""
     empty = directory / "empty"
     empty.mkdir()
+    (empty / LINES).touch()
     log = _log(directory / "log", events)
     counted = (log / LINES).read_bytes().count(b"\n")
     found: dict[str, list[float]] = {"capture": [], "loop": []}

@@ -195,7 +195,9 @@ def test_decisions_are_written_as_json(tmp_path: Path) -> None:
         (("--args-sub-deltas", "3"), "args-sub-deltas"),
         (("--session", "latest", "nowhere.jsonl"), "there is no"),
         (("gopher://x",), "is no channel"),
-        (("--log-decisions", "/nonexistent/x"), "choose another file"),
+        (("nowhere",), "there is no log in nowhere"),
+        (("nowhere.jsonl.gz",), "there is no file nowhere.jsonl.gz"),
+        (("--log-decisions", "/nonexistent/x", "-"), "choose another file"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

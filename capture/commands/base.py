@@ -177,6 +177,15 @@ class Followed:
     start: str  # now, start, or a time of the log
     session: str | None
 
+    def check(self) -> None:
+        """Raises Unusable when there is nothing of that name, where that can be seen beforehand."""
+        if self.where != "-" and "://" not in self.where:
+            from capture.scan import Source
+
+            path = Path(self.where)
+            is_file = path.is_file() or (path.suffix and not path.is_dir())
+            (Source(None, self.where) if is_file else Source(path)).check()
+
     def mine(self) -> Callable[[str], bool] | None:
         """Whether a session is wanted, by its id; None: all are. Raises Unusable when `latest` names none."""
         if self.session is None:

@@ -104,6 +104,8 @@ def live(
     from capture.prices import load
     from capture.scan.following import following
 
+    if no_follow:
+        followed.check()
     source = following(followed.where, followed.start, join=not (show_deltas or delay_ms))
     groups = frozenset(["tools"]) if function_only else only
     with ExitStack() as stack:
@@ -117,8 +119,9 @@ def live(
             _watch(source, view, no_follow, delay_ms / 1000)
         finally:
             _write(view.close())
-    if source.notes.count:
-        say(f"{source.notes.count:,} lines were skipped: {source.notes.bad[0].why} (`capture check` looks at them)")
+    if count := source.notes.count:
+        lines = "1 line was" if count == 1 else f"{count:,} lines were"
+        say(f"{lines} skipped, the first for this: {source.notes.bad[0].why} (`capture check` looks at them)")
 
 
 def _watch(source: "Following", view: "View", no_follow: bool, delay: float) -> None:
