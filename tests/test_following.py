@@ -186,6 +186,20 @@ def test_a_torn_line_is_noted_and_nothing_else_is_lost(tmp_path: Path) -> None:
     assert source.notes.count == 3
 
 
+def test_flow_records_are_taken_as_the_lines_need_them(tmp_path: Path) -> None:
+    """However much larger than one reading the records are: none comes after its flow's lines, few come long before."""
+    wide = "x" * (directory.SOME // 2)
+    for number in range(40):
+        t = f"2026-11-21T08:00:{number:02d}.000"
+        append(tmp_path / FLOWS, dumps({"t": t, "flow_id": f"f{number}", "sid": "s", "url": wide * (3 if number == 1 else 1)}))
+        append(tmp_path / LINES, dumps({"event": "x", "t": t, "flow_id": f"f{number}", "line": "y" * (directory.READ // 4)}))
+    source, flows, lines = LogSource(tmp_path, "start"), 0, 0
+    while batch := source.poll():
+        flows, lines = flows + len(batch.flows), lines + len(batch.lines)
+        assert lines <= flows <= lines + 4
+    assert (flows, lines) == (40, 40)
+
+
 def test_a_flow_that_began_before_is_known_by_its_record(tmp_path: Path) -> None:
     records = conversation().records
     first = [record for record in records if record["flow_id"] == "flow-0001"]

@@ -6,6 +6,7 @@ its beginning. One that is cut (`copytruncate`) is read from its beginning again
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from capture.channels.cutting import Cutter
 from capture.files import ENDS, FLOWS, LINES, POLL, moved_away
 
 READ = 4 << 20  # bytes of a file taken at one look
+SOME = 1 << 18  # bytes of flow records taken at once, while many are there already: as many as the lines need
+TIME = re.compile(rb'"t":"([^"]+)"')
 LINGER = 2.0  # seconds a file is read after it was renamed away: a proxy looks once a second
 FIRST = 1 << 16  # bytes at the beginning of a file that are compared, at most its first line
 BLOCK = 1 << 16  # bytes looked at once for the last newline
@@ -88,19 +91,19 @@ class Growing:
             self._first = _first_of(self._descriptor)
         return Place(self._cutter.offset, self._inode, self._first)
 
-    def read(self) -> list[tuple[int, bytes]]:
-        """The lines that became whole since the last look."""
+    def read(self, most: int = READ) -> list[tuple[int, bytes]]:
+        """The lines that became whole since the last look, of about `most` bytes."""
         found = self._of_old_ones() if self._leaving else []
         if self._descriptor < 0 and not self._open():
             return found
-        data = self._more(self._descriptor)
+        data = self._more(self._descriptor, most)
         if data:
             return found + self._cutter.feed(data)
         self.behind = False
         if moved_away(self.path, self._descriptor) and self.path.exists():
             self._leaving.append((self._descriptor, self._cutter, time.monotonic() + LINGER))
             self._descriptor, self._start = -1, Place()
-            return found + self.read()
+            return found + self.read(most)
         return found
 
     def close(self) -> None:
@@ -121,14 +124,14 @@ class Growing:
         self._cutter = Cutter(offset)
         return True
 
-    def _more(self, descriptor: int) -> bytes:
-        """What was appended, at most READ bytes; from the beginning when the file was cut."""
+    def _more(self, descriptor: int, most: int) -> bytes:
+        """What was appended, at most so many bytes; from the beginning when the file was cut."""
         size, place = os.fstat(descriptor).st_size, os.lseek(descriptor, 0, os.SEEK_CUR)
         if size < place:
             os.lseek(descriptor, 0, os.SEEK_SET)
             self._cutter, self._first, place = Cutter(), "", 0
-        self.behind = size - place > READ
-        return os.read(descriptor, min(READ, size - place)) if size > place else b""
+        self.behind = size - place > most
+        return os.read(descriptor, min(most, size - place)) if size > place else b""
 
     def _of_old_ones(self) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
@@ -170,8 +173,17 @@ class LogSource:
         """Ends first, flows last: proxies write them the other way round, so nothing is read before what it refers to."""
         ends = [raw for _, raw in self._ends.read()]
         lines = self._lines.read()
-        flows = [raw for _, raw in self._flows.read()]
+        flows = self._flows_for(lines)
         return Batch(flows, lines, ends, self._lines.behind or self._flows.behind)
+
+    def _flows_for(self, lines: list[tuple[int, bytes]]) -> list[bytes]:
+        """The flow records up to the time of the last line: of a long log not all that are there, which would fill memory."""
+        flows: list[bytes] = []
+        until = _time(lines[-1][1]) if lines else b""
+        while True:
+            flows += (raw for _, raw in self._flows.read(SOME))
+            if not self._flows.behind or (flows and _time(flows[-1]) > until):
+                return flows
 
 
 class FileSource:
@@ -189,6 +201,12 @@ class FileSource:
 
     def close(self) -> None:
         self._lines.close()
+
+
+def _time(raw: bytes) -> bytes:
+    """The time of a record, from the beginning of its line; empty for what is none."""
+    found = TIME.search(raw, 0, 1000)
+    return found[1] if found else b""
 
 
 def _place(path: Path, start: Start) -> Place:
