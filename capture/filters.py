@@ -74,9 +74,9 @@ class Sessions:
             return max(self.last, key=lambda sid: self.last[sid], default=None)
         if name in self.last:
             return name
-        found = sorted(sid for sid in self.last if sid.startswith(name))
+        found = sorted(sid for sid in self.last if sid.startswith(name) or sid.endswith(name))
         if len(found) > 1:
-            raise Unusable(f"{len(found)} sessions begin with {name}: {some(found)}: give more of the id")
+            raise Unusable(f"{len(found)} sessions begin or end with {name}: {some(found)}: give more of the id")
         return found[0] if found else None
 
     def family(self, sid: str) -> frozenset[str]:

@@ -234,6 +234,25 @@ def test_one_file_of_lines_is_followed_too(tmp_path: Path, packed: bool) -> None
     assert [line for line in said if line.startswith("asked")] == ["asked list the files", "asked thanks"]
 
 
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_a_damaged_compressed_file_is_read_as_far_as_it_goes(tmp_path: Path, damage: str) -> None:
+    data = b"".join(dumps(record) for record in conversation().records * 60 if name_of(record) == LINES)
+    packed = bytearray(gzip.compress(data))
+    half = len(packed) // 2
+    (tmp_path / "x.jsonl.gz").write_bytes(packed[:half] if damage == "cut" else packed[:half] + b"x" * 100 + packed[half + 100 :])
+    source, found = following(str(tmp_path / "x.jsonl.gz"), "start"), 0
+    while (items := source.poll()) is not None:
+        found += len(items)
+    assert found
+    assert "cannot be read any further" in source.notes.bad[-1].why
+
+
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / LINES).mkdir()
+    with pytest.raises(Unusable, match="is a directory"):
+        following(str(tmp_path), "start").poll()
+
+
 def test_a_pipe_is_read_to_its_end() -> None:
     here, there = os.pipe()
     source = StreamSource("pipe", os.fdopen(here, "rb"), live=True)

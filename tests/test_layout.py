@@ -40,7 +40,7 @@ STAIRS = {  # the floors within a folder that is a pipeline, not a list of sibli
         ("",),
     ),
     "capture.live": (
-        ("items", "inks", "printable", "jsonlexer", "cards", "spans", "board"),
+        ("items", "inks", "printable", "jsonlexer", "cards", "clock", "spans", "board"),
         ("patterns", "jsontext", "lines", "screen", "terminal", "document", "listing"),
         ("drawing", "pager"),
         ("arguments",),

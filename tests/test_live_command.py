@@ -107,7 +107,7 @@ def write(directory: Path, records: list[dict[str, Any]]) -> None:
 def test_a_log_that_is_not_there_yet_is_waited_for_and_followed(tmp_path: Path, watched: Callable[..., Watched]) -> None:
     directory = tmp_path / "log"
     view = watched(str(directory))
-    view.see(lambda screen: "watching" in screen)
+    view.see(lambda screen: "is not there yet" in screen.replace("\n", ""))
     directory.mkdir()
     records = conversation().records
     half = len(records) // 2
@@ -135,6 +135,15 @@ def test_ctrl_c_in_the_middle_of_a_call_leaves_a_clean_terminal(tmp_path: Path, 
     assert view.emulator.cursor[1] == 0
     assert view.emulator.colour == ""
     assert '"question": "how' in view.screen  # as far as it came
+
+
+def test_being_ended_leaves_a_clean_terminal_too(tmp_path: Path, watched: Callable[..., Watched]) -> None:
+    write(tmp_path, conversation().records[:12])
+    view = watched(str(tmp_path), "--from", "start")
+    view.see(lambda screen: "> list the files" in screen)
+    assert view.end(signal.SIGTERM) == 143
+    assert view.emulator.colour == ""
+    assert view.emulator.cursor[1] == 0
 
 
 def test_a_pipe_of_lines_is_enough(tmp_path: Path) -> None:
@@ -191,6 +200,8 @@ def test_decisions_are_written_as_json(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (("--only", "txt"), "did you mean text"),
+        (("--only", ","), "names nothing"),
+        (("--only", "text", "--function-only"), "either"),
         (("--from", "soonish"), "--from"),
         (("--args-sub-deltas", "3"), "args-sub-deltas"),
         (("--session", "latest", "nowhere.jsonl"), "there is no"),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture.events import ReasoningDelta, TextDelta
+from capture.live.clock import Clock
 from capture.live.screen import Switch
 from capture.turns import run
 from capture.updates import Said
@@ -142,6 +143,18 @@ def test_a_character_that_is_cut_between_two_deltas_is_drawn_whole() -> None:
         line = record.get("line", "")
         record["line"] = line.replace(r"\ud83d\ude80", r"\ud83d").replace(r"\ud83d\ude81", r"\ude80!")
     assert "\n\U0001f680!\n" in "".join(golden_live.drawn(records, golden_live.PLAIN))
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait() -> None:
+    """At the end of summer time the log's times go back an hour: who waits for the screen still gets it in seconds."""
+    clock = Clock()
+    times = [f"2026-10-25T02:59:{second:02d}.000" for second in range(50, 60)]
+    times += [f"2026-10-25T02:00:{second:02d}.000" for second in range(20)]
+    passed = [clock.reach(t) for t in times]
+    assert passed == sorted(passed)
+    assert passed[-1] - passed[0] == 28.0
+    assert clock.wait(2.0) == passed[-1] + 2.0
+    assert clock.reach("no time") == clock.now
 
 
 def test_hostile_text_is_shown_and_not_sent() -> None:

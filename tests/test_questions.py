@@ -518,7 +518,7 @@ def test_the_sessions_of_sub_agents_belong_to_the_session_that_started_them() ->
     ("words", "says"),
     [
         (["prompts", "--session", "codec"], "no session goes by codec: did you mean codex-1?"),
-        (["prompts", "--session", "c"], "2 sessions begin with c: claude-1, codex-1: give more of the id"),
+        (["prompts", "--session", "c"], "2 sessions begin or end with c: claude-1, codex-1: give more of the id"),
         (["prompts", "--engine", "grep"], "'grep' is not one of"),
         (["prompts", "--since", "yersterday"], "yersterday is no time for --since: try one of 7d, 2h"),
         (["turns", "--mode", "unpaired"], "'unpaired' is not one of"),

@@ -33,7 +33,7 @@ def _directory(where: str, start: str) -> Source:
 
 
 def _stdin(where: str, start: str) -> Source:
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise Unusable("- reads lines of a log from a pipe: try `tail -f sse_lines.jsonl | capture live -`")
     return StreamSource("stdin", sys.stdin.buffer, live=True)
 

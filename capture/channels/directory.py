@@ -7,6 +7,7 @@ its beginning. One that is cut (`copytruncate`) is read from its beginning again
 
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Literal
 
 from capture.channels.base import Batch
 from capture.channels.cutting import Cutter
-from capture.files import ENDS, FLOWS, LINES, POLL, moved_away
+from capture.files import ENDS, FLOWS, LINES, POLL, Unusable, moved_away
 
 READ = 4 << 20  # bytes of a file taken at one look
 SOME = 1 << 18  # bytes of flow records taken at once, while many are there already: as many as the lines need
@@ -64,8 +65,10 @@ def end_of(path: Path) -> Place:
                 if at >= 0:
                     return Place(low + at + 1)
                 place = low
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
+    except OSError as error:
+        raise Unusable(f"cannot read {path} ({error.strerror})") from None
     return Place()
 
 
@@ -116,8 +119,12 @@ class Growing:
     def _open(self) -> bool:
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            raise Unusable(f"cannot read {self.path} ({error.strerror})") from None
+        if stat.S_ISDIR(os.fstat(self._descriptor).st_mode):
+            raise Unusable(f"{self.path} is a directory: name the one above it")
         self._inode, self._first = os.fstat(self._descriptor).st_ino, ""
         offset = self._start.offset if self._start.is_in(self.path) else 0
         os.lseek(self._descriptor, offset, os.SEEK_SET)

@@ -2,13 +2,14 @@
 
 import os
 import select
+import zlib
 from typing import IO
 
 from capture.channels.base import Batch
 from capture.channels.cutting import Cutter
 from capture.jsonl import Kind
 
-READ = 1 << 20  # bytes taken at one look
+READ = 1 << 16  # bytes taken at one look: of a damaged file so much is lost at most
 
 
 class StreamSource:
@@ -20,12 +21,13 @@ class StreamSource:
         self._live = live
         self._cutter = Cutter()
         self._over = False
+        self.broken = ""  # why it cannot be read to its end
 
     def poll(self, wait: float = 0.0) -> Batch | None:
         if self._over:
             return None
         if not self._live:
-            data = self._file.read(READ)
+            data = self._next()
         elif not select.select([self._file], [], [], wait)[0]:
             return Batch()
         else:
@@ -33,6 +35,14 @@ class StreamSource:
         self._over = not data
         lines = self._cutter.feed(data) if data else self._cutter.close()
         return Batch(lines=lines, behind=not self._live) if lines or data else None
+
+    def _next(self) -> bytes:
+        """What comes next of a file; where a compressed one is damaged, or was cut, it ends, and says so."""
+        try:
+            return self._file.read(READ)
+        except (EOFError, OSError, zlib.error, ValueError) as error:
+            self.broken = str(error)
+            return b""
 
     def close(self) -> None:
         self._file.close()

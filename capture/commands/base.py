@@ -186,6 +186,10 @@ class Followed:
             is_file = path.is_file() or (path.suffix and not path.is_dir())
             (Source(None, self.where) if is_file else Source(path)).check()
 
+    def missing(self) -> bool:
+        """Whether there is nothing of that name yet."""
+        return self.where != "-" and "://" not in self.where and not Path(self.where).exists()
+
     def mine(self) -> Callable[[str], bool] | None:
         """Whether a session is wanted, by its id; None: all are. Raises Unusable when `latest` names none."""
         if self.session is None:
@@ -203,7 +207,7 @@ class Followed:
             except Unusable:
                 if name == "latest":
                     raise
-        return lambda sid: sid in family or (name != "latest" and sid.startswith(name))
+        return lambda sid: sid in family or (name != "latest" and (sid.startswith(name) or sid.endswith(name)))
 
 
 def follow_options[R](command: Callable[..., R]) -> Callable[..., R]:

@@ -1,6 +1,7 @@
 """`capture live`: what agents say, as they say it."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,9 +32,13 @@ def _groups(context: click.Context, parameter: click.Parameter, text: str | None
     from capture.live.telling import GROUPS
 
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise click.UsageError(f"--only names nothing: there are {', '.join(GROUPS)}", context)
     for name in names:
         if name not in GROUPS:
-            raise click.UsageError(f"--only knows no {name}{near(name, GROUPS)}: there are {', '.join(GROUPS)}", context)
+            raise click.UsageError(
+                f"--only knows no {name}{near(name, GROUPS).rstrip('?')}: there are {', '.join(GROUPS)}", context
+            )
     return frozenset(names)
 
 
@@ -104,6 +109,8 @@ def live(
     from capture.prices import load
     from capture.scan.following import following
 
+    if function_only and only is not None:
+        raise click.UsageError("either --only or --function-only")
     if no_follow:
         followed.check()
     source = following(followed.where, followed.start, join=not (show_deltas or delay_ms))
@@ -111,8 +118,11 @@ def live(
     with ExitStack() as stack:
         decided = stack.enter_context(_decisions(log_decisions)) if log_decisions else None
         view = _view(followed, groups, show_deltas, decided, how)
-        if sys.stderr.isatty() and followed.start == "now" and followed.where != "-":
+        if followed.missing():
+            say(f"{short(followed.where)} is not there yet: waiting for it, Ctrl-C ends")
+        elif sys.stderr.isatty() and followed.start == "now" and followed.where != "-":
             say(f"watching {short(source.source.name)} from now on; --from start shows what is there, Ctrl-C ends")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the terminal is left as it was
         if not no_follow:
             load()
         try:

@@ -217,7 +217,7 @@ class Renderer:
         room = max(self._look.width() - len(INDENT) - 1, 1)
         for line in lines[: self._look.results]:
             yield Fresh()
-            yield Put((INDENT + cut(line, room)).rstrip() or "\n", "quiet")
+            yield Put((INDENT + cut(line, room)).rstrip(" ") or "\n", "quiet")
         if self._look.results and len(lines) > self._look.results:
             yield Fresh()
             yield Put(f"{INDENT}… {len(lines) - self._look.results:,} more lines", "quiet")

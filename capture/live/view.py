@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 
 from capture.costs import Price
 from capture.live.cards import Card, State
+from capture.live.clock import Clock
 from capture.live.inks import Fresh, Ink, Put
 from capture.live.items import ArgumentsPiece, Item, Spoken
 from capture.live.render import Look, Renderer
@@ -47,8 +47,7 @@ class View:
         self._renderers: dict[str, Renderer] = {}  # of cards on their way to the screen, by key
         self._shown: Card[Item] | None = None
         self._headings = False  # something was drawn
-        self._now = 0.0
-        self._t = ""  # of the last item, as the log writes it
+        self._clock = Clock()
 
     def feed(self, items: Iterable[Read]) -> str:
         """What the terminal is to be sent after some items."""
@@ -69,7 +68,7 @@ class View:
 
     def wait(self, seconds: float) -> str:
         """What it is to be sent when nothing came for so long."""
-        self._now += seconds
+        self._clock.wait(seconds)
         return self._terminal.draw(self._turn())
 
     def close(self) -> str:
@@ -77,7 +76,7 @@ class View:
         for update in self._pairing.close():
             for told in self._telling.feed(update):
                 self._take(told)
-        inks = list(self._inks(self._screen.close(self._now)))
+        inks = list(self._inks(self._screen.close(self._clock.now)))
         inks += self._left(None)
         return self._terminal.draw(inks) + self._terminal.close()
 
@@ -85,16 +84,14 @@ class View:
         choice = self._choice
         if choice.mine and not choice.mine(told.sid):
             return
-        if told.t != self._t:
-            self._t = told.t
-            self._now = max(self._now, seconds(told.t))
+        now = self._clock.reach(told.t)
         if isinstance(told, Over):
-            self._screen.done(told.key, self._now)
+            self._screen.done(told.key, now)
         elif choice.only is None or choice.only(told.item):
-            self._screen.heard(told.key, told.sid, told.t, told.item, self._now, prompts=told.key.startswith(PROMPTS))
+            self._screen.heard(told.key, told.sid, told.t, told.item, now, prompts=told.key.startswith(PROMPTS))
 
     def _turn(self) -> Iterator[Ink]:
-        return self._inks(self._screen.turn(self._now))
+        return self._inks(self._screen.turn(self._clock.now))
 
     def _inks(self, drawn: Iterable[Switch | tuple[Card[Item], list[tuple[str, Item]]]]) -> Iterator[Ink]:
         for each in drawn:
@@ -168,11 +165,3 @@ def _one(pieces: list[Item]) -> Item:
     if isinstance(first, Spoken):
         return Spoken(first.voice, text, first.key, deltas)
     return ArgumentsPiece(first.key, text, deltas)
-
-
-def seconds(t: str) -> float:
-    """A time of the log on a clock of seconds; 0 for what is no time."""
-    try:
-        return datetime.fromisoformat(t).timestamp()
-    except ValueError:
-        return 0.0

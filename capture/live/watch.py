@@ -1,10 +1,10 @@
 """Items of a log → the sessions and their conversations: all that `capture top` shows, without a screen."""
 
 from collections.abc import Callable
-from datetime import datetime
 
 from capture.costs import Price
 from capture.live.board import Board
+from capture.live.clock import Clock
 from capture.live.conversation import Conversations
 from capture.live.telling import Telling
 from capture.scan import Item
@@ -25,8 +25,7 @@ class Watch:
         self._pairing = Pairing(events=True)
         self._telling = Telling(price)
         self._agents: dict[str, str] = {}  # by flow
-        self._t = ""
-        self._now = 0.0  # the log's clock
+        self._clock = Clock()
 
     def feed(self, item: Item) -> None:
         """Takes one item."""
@@ -39,8 +38,7 @@ class Watch:
 
     def draw(self, waited: float = 0.0) -> set[str]:
         """Sessions whose conversations have something new, after nothing came for so many seconds."""
-        self._now += waited
-        return self.conversations.turn(self._now)
+        return self.conversations.turn(self._clock.wait(waited))
 
     def _take(self, update: Update) -> None:
         if self._mine is not None and not self._mine(_sid(update)):
@@ -51,10 +49,7 @@ class Watch:
             if len(self._agents) > MAX_AGENTS:
                 del self._agents[next(iter(self._agents))]
         for told in self._telling.feed(update):
-            if told.t != self._t:
-                self._t = told.t
-                self._now = max(self._now, _seconds(told.t))
-            self.conversations.take(told, self._now)
+            self.conversations.take(told, self._clock.reach(told.t))
 
     def _agent_of(self, flow_id: str) -> str | None:
         return self._agents.get(flow_id)
@@ -67,11 +62,3 @@ def _sid(update: Update) -> str:
             return str(about.sid)
     record = getattr(update, "flow", None) or getattr(update, "end", {})
     return str(record.get("sid"))
-
-
-def _seconds(t: str) -> float:
-    """A time of the log on a clock of seconds; 0 for what is no time."""
-    try:
-        return datetime.fromisoformat(t).timestamp()
-    except ValueError:
-        return 0.0

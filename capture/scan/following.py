@@ -81,6 +81,8 @@ class Following:
         """
         batch = self.source.poll(wait)
         if batch is None:
+            if isinstance(self.source, StreamSource) and self.source.broken:
+                self.notes.add(self.source.name, 0, f"cannot be read any further: {self.source.broken}")
             return None
         self.behind = batch.behind
         self._beside.add(batch, self.notes, self.source.name)
