@@ -1,10 +1,22 @@
-"""Settings of the property tests: no deadline for one example (machines differ), the same examples on every run in CI."""
+"""Settings of the property tests, and how often a fault is made: seldom in the suite, often for the published figures."""
 
 import os
+from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile(
+settings.register_profile(  # no deadline for one example (machines differ), the same examples on every run in CI
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="faults as often as for docs/reliability.md (scripts/faults.sh)")
+
+
+@pytest.fixture(scope="session")
+def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """`times(short, long)`: how often, in the suite and with --long."""
+    return lambda short, long: long if request.config.getoption("--long") else short

@@ -1,12 +1,11 @@
 """Rows 11 and 12: the proxy is killed, or told to stop, while it records."""
 
-import os
 import random
 import re
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from tests.faults.harness import (
     whatwg,
 )
 
-KILLS = int(os.environ.get("FAULTS_KILLS", "5"))  # 200 for the published figure
 STREAMS = 20
 RATE = 50  # events a second on each stream: 1,000 together
 LOSS = 0.100  # seconds before a kill that may be missing from the log
@@ -110,15 +108,17 @@ def tear(*paths: Path) -> None:
             file.write(b'{"event":"torn","t":"2026-')
 
 
+@pytest.mark.row(11)
 def test_a_killed_proxy_loses_a_moment_and_its_log_is_repaired_by_the_next_start(
-    tmp_path: Path, confdir: Path, origin: Origin
+    tmp_path: Path, confdir: Path, origin: Origin, times: Callable[[int, int], int], record_property: Callable[[str, object], None]
 ) -> None:
     """SIGKILL at random moments under 1,000 events a second, one stream with long events among them."""
     proxy = Proxy(tmp_path, confdir)
     chance = random.Random(11)
     windows: list[float] = []
+    kills = times(5, 200)
     events, missing, torn, unknown, seconds = 0, 0, 0, 0, 0.0
-    for _ in range(KILLS):
+    for _ in range(kills):
         listeners = listen(proxy, origin, STREAMS, long=True)
         time.sleep(chance.uniform(0.05, 0.6))  # the random moment: nothing is waited for
         killed = time.monotonic()
@@ -159,22 +159,35 @@ def test_a_killed_proxy_loses_a_moment_and_its_log_is_repaired_by_the_next_start
     proxy.end()
     proxy.log.audit()
     windows.sort()
-    print(f"{KILLS} kills, {events} events on record ({events / seconds:.0f}/s), {missing} lost, {unknown} flows lost whole,")
-    print(f"{torn} torn lines repaired; loss window p50 {windows[len(windows) // 2] * 1e3:.0f} ms, max {windows[-1] * 1e3:.0f} ms")
-    print("the longest, ms:", *(f"{window * 1e3:.0f}" for window in windows[-10:]))
+    record_property("kills", kills)
+    record_property("events on record", events)
+    record_property("events a second", round(events / seconds))
+    record_property("events lost", missing)
+    record_property("flows lost whole", unknown)
+    record_property("torn lines repaired", torn)
+    record_property("loss window p50", f"{windows[len(windows) // 2] * 1e3:.0f} ms")
+    record_property("loss window max", f"{windows[-1] * 1e3:.0f} ms")
     assert windows[-1] <= LOSS
 
 
+@pytest.mark.row(12)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_proxy_ends_every_open_flow_and_has_all_that_the_clients_got(
-    tmp_path: Path, confdir: Path, origin: Origin, how: signal.Signals
+    tmp_path: Path,
+    confdir: Path,
+    origin: Origin,
+    how: signal.Signals,
+    times: Callable[[int, int], int],
+    record_property: Callable[[str, object], None],
 ) -> None:
     proxy = Proxy(tmp_path, confdir)
-    for _ in range(int(os.environ.get("FAULTS_STOPS", "1"))):
+    stops, slowest = times(1, 25), 0.0
+    for _ in range(stops):
         listeners = listen(proxy, origin, STREAMS)
         time.sleep(random.Random(12).uniform(0.05, 0.3))  # a moment like any other: nothing is waited for
         seconds = proxy.end(how)
         assert seconds <= 5
+        slowest = max(slowest, seconds)
         missing = 0
         for listener in listeners:
             got = listener.all()
@@ -183,9 +196,11 @@ def test_a_stopped_proxy_ends_every_open_flow_and_has_all_that_the_clients_got(
             missing += lost(listener, flow.payloads, 0.0)[0]
             assert flow.end["wire_bytes"] >= len(got)
         assert missing == 0
-        print(f"{how.name}: {STREAMS} streams ended, {missing} events lost, exit after {seconds * 1e3:.0f} ms")
         proxy.start()
         assert proxy.log.errors() == []
         captures(proxy, origin)
     proxy.end()
     proxy.log.audit()
+    record_property(f"stops by {how.name}", stops)
+    record_property("events lost", 0)
+    record_property("slowest exit", f"{slowest * 1e3:.0f} ms")
