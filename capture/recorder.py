@@ -20,6 +20,7 @@ import orjson
 
 from capture import parts as parts_of
 from capture import providers, session, wire
+from capture.holding import Holding
 from capture.jsonl import VERSION, Blob, Entry, Outcome, Record, loads, local_time, printable
 from capture.processes import Process
 from capture.providers import End, Provider
@@ -34,6 +35,7 @@ MAX_SESSIONS = 512  # sessions whose written parts are remembered; the parts of 
 MAX_PARTS = 20_000  # ids remembered of one session: about 2 MB (an id takes some 100 bytes)
 MAX_IDS = 200_000  # ids remembered of all sessions together: about 20 MB
 NAMED_UP_TO = 4 << 20  # bytes: a payload without an event name is parsed for its `type` up to this size (3 ms per MB)
+LAST = ("stop", "done", "completed")  # how events are called after which a text does not go on
 TYPE_FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([A-Za-z0-9_.-]{1,100})"')  # of a larger one `type` is seen when it comes first
 
 
@@ -42,6 +44,14 @@ class Stamp(NamedTuple):
 
     wall: float
     mono: float
+
+
+class _Heard(NamedTuple):
+    """A frame from the server that may have to wait before it is written."""
+
+    frame: wire.Frame
+    name: str
+    stamp: Stamp
 
 
 class Closed(Enum):
@@ -125,6 +135,7 @@ class FlowRecorder:
         self._lost_bytes = 0  # of these: how many, and their SHA-256
         self._lost_sha256 = hashlib.sha256()
         self._held = b""  # the end of the part of a frame before: a secret may begin in it
+        self._holding: Holding[_Heard] = Holding(redactor)
         self._binary = False  # the WebSocket message at hand is not text
         self.session = session.Session("", "")
         self.client = Client()
@@ -148,6 +159,7 @@ class FlowRecorder:
 
     def open(self, stamp: Stamp) -> list[Entry]:
         """The request's new parts and the flow record. A socket whose upgrade names no session waits for its first message."""
+        self._redactor.learn((*self._opened.request_headers, *self._opened.response_headers))
         request = self._request_body()
         self._identify(request)
         if self._opened.websocket and self.session.source in ("fallback", "history"):
@@ -175,6 +187,15 @@ class FlowRecorder:
         if self._first_byte is None:
             self._first_byte = stamp.mono
         return [*self._late_open(stamp), *self._lines([wire.Frame(content)], stamp)]
+
+    @property
+    def holds(self) -> bool:
+        """Whether a frame waits, because it could hold the beginning of a secret."""
+        return self._holding.waiting
+
+    def due(self, mono: float) -> list[Entry]:
+        """The line records of frames that have waited long enough. `mono`: monotonic seconds."""
+        return self._released(self._holding.due(mono))
 
     def gap(self, chunks: int, size: int, stamp: Stamp) -> list[Entry]:
         """Says in its place that `chunks` (`size` bytes) were not recorded. What follows starts afresh at the next frame."""
@@ -289,10 +310,12 @@ class FlowRecorder:
         except UnicodeDecodeError:
             request = parts_of.split("")
         if request.body is None or not self.provider.opens(request.body):
-            return [*self._late_open(stamp), *self._lines([wire.Frame(content)], stamp, "out")]
+            self._frames += 1
+            heard = _Heard(wire.Frame(content), _payload_name(clean, wire.Frame(content)), stamp)
+            return [*self._late_open(stamp), *self._settled(), *self._line_of(heard, clean, "out")]
         if not self._flow_written:  # a flow has one session: readers look for its lines, parts and bodies there
             self._identify(request)
-        entries = self._late_open(stamp)
+        entries = [*self._late_open(stamp), *self._settled()]
         self._frames += 1
         self._asked, self._end, self._terminal_event = True, End.OPEN, None
         entries += self._parts(request, stamp)
@@ -364,30 +387,51 @@ class FlowRecorder:
 
     def _rest(self, stamp: Stamp) -> list[Entry]:
         """What was still pending, and what could not be decoded: in one line, for the digest of a few bytes gives them away."""
-        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp)]
+        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp), *self._released(self._holding.rest(cut=True))]
         if self._undecodable is not None and self._lost_bytes:
             payload = _undecodable(self._undecodable, self._lost_bytes, self._lost_sha256)
             entries.append(self._line("capture.undecodable", payload, {"error": self._undecodable}, "in", stamp))
             self._lost_bytes, self._lost_sha256 = 0, hashlib.sha256()
         return entries
 
-    def _lines(self, frames: list[wire.Frame], stamp: Stamp, direction: str = "in") -> list[Entry]:
+    def _lines(self, frames: list[wire.Frame], stamp: Stamp) -> list[Entry]:
+        """The line records of frames from the server, as far as none must wait; what waited before them first."""
         entries: list[Entry] = []
         for frame in frames:
             self._frames += 1
-            clean = self._part(frame) if frame.part else self._redactor.text(frame.data)
-            name = self._name(frame.event or _payload_name(clean, frame))
-            payload, extra, blobs = self._payload(clean)
-            if frame.part:
-                extra["part"] = f"{frame.part}/{frame.part}" if frame.last else str(frame.part)
-            if frame.cut:
-                extra["cut"] = True
-            if self._binary:
-                extra["binary"] = True
-            entries += [*blobs, self._line(name, payload, extra, direction, stamp)]
-            if direction == "in":
+            if frame.part or self._binary:
+                entries += self._settled()
+                clean = self._part(frame) if frame.part else self._redactor.text(frame.data)
+                name = frame.event or _payload_name(clean, frame)
+                entries += self._line_of(_Heard(frame, name, stamp), clean)
                 self._notice_end(name, clean, stamp)
+                continue
+            value = _value(frame.data)
+            name = frame.event or _payload_name(frame.data, frame, value)
+            said = self.provider.pieces(value) if value is not NO_JSON else _plain(frame.data)
+            entries += self._released(self._holding.feed(frame.data, said, _Heard(frame, name, stamp), stamp.mono))
+            if self._notice_end(name, frame.data, stamp) or name.endswith(LAST):
+                entries += self._released(self._holding.rest())
         return entries
+
+    def _released(self, frames: list[tuple[bytes, _Heard]]) -> list[Entry]:
+        """The line records of frames that need not wait; their payloads are clean."""
+        return [entry for clean, heard in frames for entry in self._line_of(heard, clean)]
+
+    def _settled(self) -> list[Entry]:
+        """The line records of all frames that wait: something is to stand behind them, and their texts may go on behind it."""
+        return self._released(self._holding.rest(cut=True)) if self._holding.waiting else []
+
+    def _line_of(self, heard: _Heard, clean: bytes, direction: str = "in") -> list[Entry]:
+        frame = heard.frame
+        payload, extra, blobs = self._payload(clean)
+        if frame.part:
+            extra["part"] = f"{frame.part}/{frame.part}" if frame.last else str(frame.part)
+        if frame.cut:
+            extra["cut"] = True
+        if self._binary:
+            extra["binary"] = True
+        return [*blobs, self._line(self._name(heard.name), payload, extra, direction, heard.stamp)]
 
     def _part(self, frame: wire.Frame) -> bytes:
         """What one part of a frame says, secrets out: its end is kept for the next part, lest a secret lie across the two."""
@@ -397,13 +441,15 @@ class FlowRecorder:
             data, self._held = data[:seam], data[seam:]
         return self._redactor.text(data)
 
-    def _notice_end(self, name: str, payload: bytes, stamp: Stamp) -> None:
+    def _notice_end(self, name: str, payload: bytes, stamp: Stamp) -> bool:
+        """Whether the provider's last word was said."""
         if self._first_event is None:
             self._first_event = stamp.mono
         end = self.provider.end(name, payload)
         if end is End.FAILED or (end is End.COMPLETE and self._end is not End.FAILED):
             self._end, self._asked = end, False
-            self._terminal_event = self.provider.last_word if end is End.COMPLETE and self.provider.last_word else name
+            self._terminal_event = self.provider.last_word if end is End.COMPLETE and self.provider.last_word else self._name(name)
+        return end is not End.OPEN
 
     # -- records ----------------------------------------------------------------------------------------------------------
 
@@ -513,20 +559,40 @@ class FlowRecorder:
         return None if mono is None else round((mono - self._opened.started.mono) * 1000, 3)
 
 
-def _payload_name(payload: bytes, frame: wire.Frame) -> str:
-    """The payload's own `type`, else its `object`, else `message`."""
+JSON_BEGINS = frozenset((b"{", b"[", b" ", b"\n", b"\t", b"\r"))
+NO_JSON = object()  # a payload that is no JSON, or too large to be looked into
+
+
+def _value(payload: bytes) -> Any:
+    """The JSON value of a payload that may be a piece of something; else NO_JSON."""
+    if payload[:1] not in JSON_BEGINS or len(payload) > NAMED_UP_TO:
+        return NO_JSON
+    try:
+        return loads(payload)
+    except ValueError:
+        return NO_JSON
+
+
+def _plain(payload: bytes) -> list[providers.Said]:
+    """A payload that is text itself is a piece of what all such payloads say."""
+    try:
+        return [] if payload[:1] in (b"{", b"[") else [(None, "", payload.decode())]
+    except UnicodeDecodeError:
+        return []
+
+
+def _payload_name(payload: bytes, frame: wire.Frame, value: Any = None) -> str:
+    """The payload's own `type`, else its `object`, else `message`. `value`: the payload's, where it is known."""
     if frame.part > 1 or not payload[:64].lstrip().startswith(b"{"):
         return "message"
     if frame.part or len(payload) > NAMED_UP_TO:
         found = TYPE_FIRST.match(payload)
         return found[1].decode() if found else "message"
-    try:
-        value = loads(payload)
-    except ValueError:
-        return "message"
-    for key in ("type", "object"):
-        if isinstance(name := value.get(key), str) and name:
-            return name
+    value = _value(payload) if value is None else value
+    if isinstance(value, dict):
+        for key in ("type", "object"):
+            if isinstance(name := value.get(key), str) and name:
+                return name
     return "message"
 
 

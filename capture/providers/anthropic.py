@@ -22,11 +22,14 @@ from capture.events import (
     UsageReported,
 )
 from capture.providers.base import (
+    FIXED,
     End,
     Holds,
     Json,
     Provider,
+    Said,
     Shape,
+    any_pieces,
     image,
     items,
     json_text,
@@ -137,6 +140,14 @@ def _frame(event: str, payload: Json) -> Iterator[Event]:
             yield Unknown(event, payload)
 
 
+def pieces(payload: Json) -> list[Said]:
+    delta = payload.get("delta") if isinstance(payload, dict) else None
+    if not isinstance(delta, dict):
+        return any_pieces(payload)
+    block = payload.get("index")
+    return [((block, name), name, text) for name, text in delta.items() if isinstance(text, str) and name not in FIXED]
+
+
 def decode_part(event: str, part: Json) -> Iterator[Event]:
     match part:
         case _ if event == "request.tools":
@@ -231,4 +242,4 @@ def _request(said: dict[str, Json]) -> Iterator[Event]:
         yield IdGiven("request", request)
 
 
-PROVIDER = Provider("anthropic", "messages", recognises, end, decode, decode_part, shapes=SHAPES)
+PROVIDER = Provider("anthropic", "messages", recognises, end, decode, decode_part, shapes=SHAPES, pieces=pieces)

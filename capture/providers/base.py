@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import Any
@@ -11,6 +11,9 @@ from capture.events import Event, ImageSeen, ToolResult
 from capture.jsonl import loads
 
 type Json = Any  # a decoded JSON value
+type Said = tuple[
+    Hashable, str, str
+]  # a piece of a text that comes in pieces: which text, the member that holds the piece, the piece
 
 ERROR = re.compile(rb'\s*(?:\{\s*"response"\s*:\s*)?\{\s*"error"\s*:\s*\{')  # how a payload begins that is an error
 
@@ -65,6 +68,26 @@ class Provider:
     last_word: str | None = None  # what its terminal event is called where the event has no name of its own
     opens: Callable[[Json], bool] = lambda body: False  # is this WebSocket message of the client a request?
     shapes: tuple[Shape, ...] = ()  # what its lines hold
+    pieces: Callable[[Json], list[Said]] = lambda payload: []  # the pieces in a frame of texts that go on in the next frames
+
+
+FIXED = frozenset("type id object model role event name finish_reason stop_reason status signature obfuscation".split())
+MAX_PIECES = 64  # of one frame; more are no stream
+
+
+def any_pieces(payload: Json, place: tuple[str, ...] = (), depth: int = 6) -> list[Said]:
+    """Every text of a frame as a piece of what stands at the same place in the next ones; names of things left out."""
+    found: list[Said] = []
+    members = payload.items() if isinstance(payload, dict) else enumerate(payload) if isinstance(payload, list) else ()
+    for name, value in members:
+        if isinstance(value, str):
+            if isinstance(name, str) and name not in FIXED and not name.endswith("_id"):
+                found.append(((*place, name), name, value))
+        elif isinstance(value, (dict, list)) and depth:
+            found += any_pieces(value, (*place, str(name)), depth - 1)
+        if len(found) > MAX_PIECES:
+            break
+    return found
 
 
 def text_of(content: Json, depth: int = 8) -> str:

@@ -29,6 +29,7 @@ from capture.providers.base import (
     Json,
     Provider,
     Shape,
+    any_pieces,
     image,
     items,
     json_text,
@@ -203,4 +204,6 @@ def _sum(*counts: Json) -> int | None:
     return sum(given) if given else None
 
 
-PROVIDER = Provider("gemini", "generate_content", recognises, end, decode, decode_part, last_word="finishReason", shapes=SHAPES)
+PROVIDER = Provider(
+    "gemini", "generate_content", recognises, end, decode, decode_part, last_word="finishReason", shapes=SHAPES, pieces=any_pieces
+)

@@ -24,7 +24,9 @@ from capture.providers.base import (
     Holds,
     Json,
     Provider,
+    Said,
     Shape,
+    any_pieces,
     image,
     image_url,
     items,
@@ -155,6 +157,24 @@ def _failed(error: Json) -> Failed | Unknown:
     if isinstance(error, dict):
         return Failed(str(error.get("code") or error.get("type")), str(error.get("message")))
     return Failed("error", error) if isinstance(error, str) else Unknown("error", error)
+
+
+def pieces(payload: Json) -> list[Said]:
+    choices = payload.get("choices") if isinstance(payload, dict) else None
+    if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict):
+        delta = choices[0].get("delta")
+        if isinstance(delta, dict) and len(delta) == 1 and isinstance(text := delta.get("content"), str):
+            return [((choices[0].get("index"), "content"), "content", text)]
+    return [piece for choice in items(choices) for piece in _choice_pieces(choice)] if choices else any_pieces(payload)
+
+
+def _choice_pieces(choice: dict[str, Json]) -> list[Said]:
+    delta, index = choice.get("delta"), choice.get("index")
+    calls = items(member(delta, "tool_calls"))
+    own = any_pieces({key: value for key, value in choice.items() if key != "delta"}, (str(index),))
+    if isinstance(delta, dict):
+        own += any_pieces({key: value for key, value in delta.items() if key != "tool_calls"}, (str(index), "delta"))
+    return own + [piece for call in calls for piece in any_pieces(call, (str(index), str(call.get("index"))))]
 
 
 def decode_part(event: str, part: Json) -> Iterator[Event]:
@@ -288,4 +308,4 @@ def _usage(usage: Json) -> Iterator[Event]:
         )
 
 
-PROVIDER = Provider("openai", "chat", recognises, end, decode, decode_part, last_word="[DONE]", shapes=SHAPES)
+PROVIDER = Provider("openai", "chat", recognises, end, decode, decode_part, last_word="[DONE]", shapes=SHAPES, pieces=pieces)

@@ -27,7 +27,9 @@ from capture.providers.base import (
     Holds,
     Json,
     Provider,
+    Said,
     Shape,
+    any_pieces,
     command_result,
     image,
     image_url,
@@ -172,6 +174,14 @@ def _frame(kind: str, payload: dict[str, Json]) -> Iterator[Event]:
             pass
         case _:
             yield Unknown(kind, payload)
+
+
+def pieces(payload: Json) -> list[Said]:
+    text = payload.get("delta") if isinstance(payload, dict) else None
+    if not isinstance(text, str):
+        return any_pieces(payload)
+    said = (payload.get("type"), payload.get("item_id"), payload.get("content_index"), payload.get("summary_index"))
+    return [(said, "delta", text)]
 
 
 def decode_part(event: str, part: Json) -> Iterator[Event]:
@@ -333,4 +343,4 @@ def _usage(usage: Json) -> Iterator[Event]:
         )
 
 
-PROVIDER = Provider("openai", "responses", recognises, end, decode, decode_part, opens=opens, shapes=SHAPES)
+PROVIDER = Provider("openai", "responses", recognises, end, decode, decode_part, opens=opens, shapes=SHAPES, pieces=pieces)

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 from capture.events import Event, Unknown
-from capture.providers.base import End, Json, Provider
+from capture.providers.base import End, Json, Provider, any_pieces
 
 
 def decode(event: str, payload: Json) -> Iterator[Event]:
     yield Unknown(event, payload)
 
 
-PROVIDER = Provider("unknown", "unknown", lambda method, path: False, lambda event, payload: End.OPEN, decode, decode)
+PROVIDER = Provider(
+    "unknown", "unknown", lambda method, path: False, lambda event, payload: End.OPEN, decode, decode, pieces=any_pieces
+)

@@ -1,0 +1,258 @@
+"""Secrets that come in pieces: what could become one is held back until it is one, or is none.
+
+    frame ──▶ what its texts add to their channels ──▶ ends a channel in what could become a secret?
+                no: written at once          yes: it waits, and all frames of the flow behind it, at most HOLD seconds
+
+A channel is one text that comes in pieces: an answer, its reasoning, the arguments of one tool call (`Provider.pieces`).
+The pieces joined are searched, so that a secret is seen wherever it was cut; what each piece has of it is taken out of that
+piece, and the hash of the whole stands where it begins. Who waits too long is written with what has begun taken out: of a
+secret that a pause cuts in two, no more than a few characters stand in the log (`capture.shapes.FEW`).
+"""
+
+import re
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import orjson
+
+from capture.jsonl import loads
+from capture.providers.base import Said
+from capture.redact import Redactor, together, unredacted
+from capture.shapes import Found
+
+HOLD = 2.0  # seconds a frame waits at most
+MAX_HELD = 1 << 20  # bytes of frames that wait; above it nobody waits
+LOOK_BACK = 96  # bytes before a place that say whether a secret begins there: `"code_verifier": "`
+LOOK_BACK_CURL = 512  # the same of `curl … -u`
+LONG = 8 << 10  # bytes of a secret that is waited for; of a longer one the hash is that of its beginning
+MAX_CHANNELS = 256  # of one flow; the oldest is forgotten
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+WORD = re.compile(rb"\w\w")
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One text as it comes: the end of it, as far back as a rule looks, and all that waits."""
+
+    text: bytes = b""
+    base: int = 0  # how many bytes went before `text`; places are counted from the text's very beginning
+    waiting: int = 0  # pieces
+    inside: bool = False  # the hash of a secret was written that has not ended
+    places: list[Found] | None = None  # of `text`; None: not looked for since it grew
+    begun: int = 0  # where a secret may have begun that is not over; the text's end when none has
+
+    @property
+    def end(self) -> int:
+        return self.base + len(self.text)
+
+    def look(self, redactor: Redactor) -> None:
+        """Finds the secrets, and what could become one."""
+        if self.places is not None:
+            return
+        begun = redactor.begun(self.text)
+        self.places = redactor.places(self.text)
+        self.begun = self.end if begun is None else self.base + begun
+
+    def add(self, text: bytes) -> None:
+        """The text, grown, when nothing was found in it and nothing has begun: its end is enough."""
+        self.places, self.inside = None, False
+        if len(text) > 2 * LOOK_BACK and (len(text) > 2 * LOOK_BACK_CURL or b"curl" not in text):
+            self.base += len(text) - LOOK_BACK
+            text = _end(text, len(text) - LOOK_BACK)
+        self.text = text
+
+    def trim(self) -> None:
+        """Forgets what no rule looks back to; nothing waits."""
+        text, begun = self.text, self.begun - self.base
+        over = [place.stop for place in self.places or () if place.stop <= begun]
+        keep = max(begun - LOOK_BACK, *over[-1:], 0)
+        if b"curl" in text and (at := text.rfind(b"curl", max(0, begun - LOOK_BACK_CURL))) >= 0:
+            keep = min(keep, max(0, at - 1))
+        kept = _end(text, keep)
+        if len(kept) > 2 * LONG:  # its beginning and its end are enough to know how it goes on
+            kept = kept[: LONG // 2] + kept[-LONG // 2 :]
+        self.base += len(text) - len(kept)
+        self.text, self.places = kept, None
+
+
+def _end(text: bytes, start: int) -> bytes:
+    """The text from there on; the first byte is no beginning of a word where it was none."""
+    kept = text[start:]
+    return b"_" + kept[1:] if start and WORD.match(text, start - 1) else kept
+
+
+class _Piece(NamedTuple):
+    channel: _Channel
+    name: str
+    text: str
+    start: int
+    stop: int
+
+
+@dataclass(slots=True)
+class _Held[T]:
+    payload: bytes
+    tag: T
+    since: float
+    pieces: list[_Piece] = field(default_factory=list)
+
+
+class Holding[T]:
+    """The frames of one flow, in their order: `tag` is given back with each payload, secrets out, as soon as it may be written."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._channels: dict[Hashable, _Channel] = {}
+        self._held: list[_Held[T]] = []
+        self._bytes = 0  # in the frames that wait
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame waits."""
+        return bool(self._held)
+
+    def feed(self, payload: bytes, said: list[Said], tag: T, now: float) -> list[tuple[bytes, T]]:
+        """What may be written now that this frame is there; `said`: the pieces it adds to its channels (member "": it is one)."""
+        if not self._held and self._goes_on(payload, said):
+            return [(payload, tag)]
+        pieces = [self._add(channel, name, text) for channel, name, text in said]
+        for piece in pieces:
+            piece.channel.waiting += 1
+        self._held.append(_Held(payload, tag, now, pieces))
+        self._bytes += len(payload)
+        return self._free(now if self._bytes <= MAX_HELD else now + 2 * HOLD)
+
+    def due(self, now: float) -> list[tuple[bytes, T]]:
+        """What has waited long enough."""
+        return self._free(now)
+
+    def rest(self, cut: bool = False) -> list[tuple[bytes, T]]:
+        """All that waits: the channels are over. `cut`: they may go on elsewhere, so what has begun is taken out."""
+        out = [self._write(held, given_up=cut) for held in self._held]
+        self._held, self._bytes = [], 0
+        if cut:
+            self._channels = {}
+        return out
+
+    def _goes_on(self, payload: bytes, said: list[Said]) -> bool:
+        """Whether the frame can be written as it is: nothing in it is a secret or could become one. Then it is in its channels."""
+        if len(said) == 1 and (channel := self._channels.get(said[0][0])):  # nearly all frames
+            text = channel.text + said[0][2].encode("utf-8", "surrogatepass")
+            if self._redactor.suspects(payload, text):
+                return False
+            channel.add(text)
+            return True
+        if said or self._redactor.suspects(payload, b""):
+            return False
+        return True
+
+    def _add(self, key: Hashable, name: str, text: str) -> _Piece:
+        channel = self._channels.get(key)
+        if channel is None:
+            if len(self._channels) >= MAX_CHANNELS:
+                del self._channels[next(iter(self._channels))]
+            channel = self._channels[key] = _Channel()
+        start = channel.end
+        channel.text += text.encode("utf-8", "surrogatepass")
+        channel.places = None
+        return _Piece(channel, name, text, start, channel.end)
+
+    def _free(self, now: float) -> list[tuple[bytes, T]]:
+        """The frames at the front that need not wait."""
+        out = []
+        for held in self._held:
+            over = now - held.since >= HOLD
+            if not over and any(self._waits(piece) for piece in held.pieces):
+                break
+            out.append(self._write(held, given_up=over))
+        del self._held[: len(out)]
+        self._bytes = sum(len(held.payload) for held in self._held) if self._held else 0
+        return out
+
+    def _waits(self, piece: _Piece) -> bool:
+        """Whether a piece has something of what could become a secret; what goes on with one that was told is no question."""
+        channel = piece.channel
+        channel.look(self._redactor)
+        if piece.stop <= channel.begun or (channel.inside and channel.begun < piece.start):
+            return False
+        return channel.end - channel.begun <= LONG
+
+    def _write(self, held: _Held[T], given_up: bool) -> tuple[bytes, T]:
+        changes = []
+        for piece in held.pieces:
+            clean = self._clean(piece, given_up)
+            if clean is not None:
+                changes.append((piece, clean))
+            piece.channel.waiting -= 1
+            if not piece.channel.waiting:
+                piece.channel.trim()
+        payload = _rewritten(held.payload, changes) if changes else held.payload
+        return self._redactor.text(payload), held.tag
+
+    def _clean(self, piece: _Piece, given_up: bool) -> str | None:
+        """The piece without what it has of secrets; None when it has nothing of any."""
+        channel = piece.channel
+        channel.look(self._redactor)
+        told, channel.inside = channel.inside, False
+        data, at, out = piece.text.encode("utf-8", "surrogatepass"), piece.start, []
+        for start, stop, salted in self._secrets(piece, given_up, told):
+            if stop <= piece.start or start >= piece.stop:
+                continue
+            out.append(data[at - piece.start : max(start, at) - piece.start])
+            if start >= piece.start or not told:
+                secret = channel.text[start - channel.base : stop - channel.base]
+                out.append(self._redactor.value(secret, salted).encode())
+            at = min(stop, piece.stop)
+            channel.inside = stop > piece.stop or (stop == channel.end and channel.begun < stop)
+        return b"".join([*out, data[at - piece.start :]]).decode("utf-8", "surrogatepass") if out else None
+
+    def _secrets(self, piece: _Piece, given_up: bool, told: bool) -> list[Found]:
+        """The secrets of the piece's channel, by their places in the whole text, and what has begun where it is taken for one."""
+        channel = piece.channel
+        places = [Found(start + channel.base, stop + channel.base, salted) for start, stop, salted in channel.places or ()]
+        long = channel.end - channel.begun > LONG
+        goes_on = told and channel.begun < piece.start
+        if channel.begun < channel.end and (goes_on or ((given_up or long) and self._redactor.shapes.much(channel.text))):
+            places.append(Found(channel.begun, channel.end, False))
+        return together(places)
+
+
+def _rewritten(payload: bytes, changes: list[tuple[_Piece, str]]) -> bytes:
+    """The payload with these pieces replaced, all other bytes as they were. Where one is not found, no payload is given out."""
+    taken: list[tuple[int, int, bytes]] = []
+    for piece, clean in changes:
+        if not piece.name:
+            return clean.encode("utf-8", "surrogatepass")
+        place = next((place for place in _strings(payload, piece) if place not in [each[:2] for each in taken]), None)
+        if place is None:
+            return unredacted("NotFound", len(payload))
+        taken.append((*place, _quoted(clean)))
+    out, end = list[bytes](), 0
+    for start, stop, string in sorted(taken):
+        out += [payload[end:start], string]
+        end = stop
+    return b"".join([*out, payload[end:]])
+
+
+def _strings(payload: bytes, piece: _Piece) -> Iterator[tuple[int, int]]:
+    """Where the members stand that are called and say what this piece does."""
+    name = rb'"' + re.escape(piece.name.encode("utf-8", "surrogatepass")) + rb'"\s*:\s*'
+    for match in re.finditer(name, payload):
+        string = STRING.match(payload, match.end())
+        if string and _is(string[0], piece.text):
+            yield string.span()
+
+
+def _is(string: bytes, text: str) -> bool:
+    try:
+        return bool(loads(string) == text)
+    except ValueError:
+        return False
+
+
+def _quoted(text: str) -> bytes:
+    try:
+        return orjson.dumps(text)
+    except orjson.JSONEncodeError:  # half a surrogate pair
+        return b'"' + text.encode("ascii", "backslashreplace").replace(b'"', b'\\"') + b'"'

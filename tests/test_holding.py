@@ -1,0 +1,194 @@
+"""Secrets that come in pieces. Texts are those of test_redact; cut anywhere, what is written says what the whole would say."""
+
+import itertools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture.holding import HOLD, LONG, MAX_HELD, Holding
+from capture.redact import Redactor
+from tests.test_redact import HASH, IN_CONTEXT, REDACTOR, SHAPES, SURROUNDINGS, leaks
+
+TEXTS: dict[str, tuple[str, str]] = {
+    **{f"{name}, {how}": (secret, surround(secret)) for name, secret in SHAPES.items() for how, surround in SURROUNDINGS.items()},
+    **IN_CONTEXT,
+}
+each_text = pytest.mark.parametrize(
+    ("secret", "text"),
+    [*((secret, f"use {secret}, it works.") for secret in SHAPES.values()), *IN_CONTEXT.values()],
+    ids=[*SHAPES, *IN_CONTEXT],
+)
+
+
+PROSE = (Path(__file__).parent.parent / "docs" / "design.md").read_text("utf-8")
+
+
+def frame(text: str) -> bytes:
+    return orjson.dumps({"type": "text_delta", "text": text, "n": 1})
+
+
+def said(payloads: Iterable[bytes]) -> str:
+    return "".join(orjson.loads(payload)["text"] for payload in payloads)
+
+
+def written(pieces: Iterable[str], redactor: Redactor = REDACTOR) -> list[bytes]:
+    """What is written of a text that comes in these pieces, all within a moment."""
+    holding: Holding[int] = Holding(redactor)
+    out = [each for number, piece in enumerate(pieces) for each in holding.feed(frame(piece), [(0, "text", piece)], number, 0.0)]
+    out += holding.rest()
+    assert [tag for _, tag in out] == list(range(len(out)))
+    return [payload for payload, _ in out]
+
+
+def alike(text: str) -> str:
+    """The text with all hashes alike: of secrets that overlap, the whole is hashed here, and one after the other there."""
+    return HASH.sub("hash:", text)
+
+
+def cut(text: str, at: Iterable[int]) -> list[str]:
+    places = [0, *sorted(place for place in at if 0 < place < len(text)), len(text)]
+    return [text[start:stop] for start, stop in itertools.pairwise(places)]
+
+
+@each_text
+def test_a_secret_cut_in_two_anywhere_is_replaced_as_if_it_were_whole(secret: str, text: str) -> None:
+    whole = alike(REDACTOR.string(text))
+    for place in range(1, len(text)):
+        assert alike(said(written(cut(text, [place])))) == whole, place
+
+
+@each_text
+def test_a_secret_in_pieces_of_any_size_is_replaced_as_if_it_were_whole(secret: str, text: str) -> None:
+    whole = alike(REDACTOR.string(text))
+    for size in (1, 2, 3, 5, 8):
+        assert alike(said(written(cut(text, range(0, len(text), size))))) == whole, size
+
+
+@given(st.sampled_from(sorted(TEXTS)), st.lists(st.integers(0, 400), max_size=30), st.text(max_size=20), st.text(max_size=20))
+def test_what_is_written_of_any_pieces_is_what_is_written_of_the_whole(name: str, at: list[int], before: str, after: str) -> None:
+    secret, text = TEXTS[name]
+    text = f"{before} {text} {after}".encode("utf-8", "replace").decode()
+    clean = said(written(cut(text, at)))
+    assert not leaks(secret, clean)
+    assert alike(clean) == alike(REDACTOR.string(text))
+
+
+# -- pauses ------------------------------------------------------------------------------------------------------------------
+
+
+def shown(pieces: Iterable[tuple[str, float]]) -> str:
+    """What is written of pieces with a pause (seconds) before each, where it is looked every 50 ms who has waited long enough."""
+    holding: Holding[float] = Holding(REDACTOR)
+    now, out = 0.0, list[tuple[bytes, float]]()
+    for piece, pause in pieces:
+        for _ in range(round(pause / 0.05)):
+            now += 0.05
+            out += holding.due(now)
+            assert not holding.waiting or now - holding._held[0].since < HOLD
+        out += holding.feed(frame(piece), [(0, "text", piece)], now, now)
+    return said(payload for payload, _ in [*out, *holding.rest()])
+
+
+@each_text
+def test_a_pause_inside_a_secret_shows_nothing_of_it_that_matters(secret: str, text: str) -> None:
+    for place in range(1, len(text), 7 if len(text) > 500 else 1):
+        one, other = cut(text, [place])
+        clean = shown([(one, 0.0), (other, HOLD + 0.1)])
+        assert not leaks(secret, clean), (place, clean)
+
+
+@given(
+    st.sampled_from(sorted(TEXTS)),
+    st.lists(st.integers(0, 400), max_size=12),
+    st.lists(st.sampled_from([0.0, 0.5, 2.5]), min_size=13),
+)
+def test_no_pauses_and_no_cuts_show_a_secret(name: str, at: list[int], pauses: list[float]) -> None:
+    secret, text = TEXTS[name]
+    pieces = cut(text, at)
+    assert not leaks(secret, shown(zip(pieces, pauses, strict=False)))
+
+
+def test_ordinary_text_hardly_ever_waits_and_never_for_long() -> None:
+    """Words in pieces as a model says them: how many wait, and for how many of the next ones."""
+    holding: Holding[int] = Holding(REDACTOR)
+    pieces = re.findall(r"\s?\w{1,5}|\s+|[^\w\s]", PROSE)
+    waits = []
+    for number, piece in enumerate(pieces):
+        waits += [number - tag for _, tag in holding.feed(frame(piece), [(0, "text", piece)], number, 0.0)]
+    assert sum(wait > 0 for wait in waits) < 0.06 * len(pieces)
+    assert max(waits) <= 8
+    assert sorted(waits)[int(len(waits) * 0.999)] <= 3
+
+
+def test_frames_without_a_secret_are_given_out_as_they_came_the_very_object() -> None:
+    payloads = [frame(piece) for piece in ("to be ", "or ", "not s", "o said the s", "k")]
+    holding: Holding[None] = Holding(REDACTOR)
+    out = [each for payload in payloads for each in holding.feed(payload, [(0, "text", orjson.loads(payload)["text"])], None, 0.0)]
+    out += holding.rest()
+    assert all(given is payload for (given, _), payload in zip(out, payloads, strict=True))
+
+
+def test_a_frame_behind_one_that_waits_waits_too() -> None:
+    holding: Holding[str] = Holding(REDACTOR)
+    assert holding.feed(frame("the key is sk-"), [(0, "text", "the key is sk-")], "one", 0.0) == []
+    assert holding.feed(b'{"type":"ping"}', [], "ping", 0.1) == []
+    assert [tag for _, tag in holding.feed(frame("ip it"), [(0, "text", "ip it")], "two", 0.2)] == ["one", "ping", "two"]
+
+
+def test_texts_that_come_by_turns_are_apart() -> None:
+    """Two halves of a secret in two texts are none; in one text they are, whatever comes between."""
+    secret = SHAPES["anthropic api"]
+    holding: Holding[int] = Holding(REDACTOR)
+    halves = [(0, secret[:30]), (1, "I see "), (0, secret[30:] + " "), (1, secret[30:60])]
+    out = [each for channel, text in halves for each in holding.feed(frame(text), [(channel, "text", text)], channel, 0.0)]
+    out += holding.rest()
+    texts = [orjson.loads(payload)["text"] for payload, _ in out]
+    assert texts == [REDACTOR.value(secret), "I see ", " ", secret[30:60]]
+
+
+def test_two_pieces_in_one_frame_are_both_clean_and_the_rest_of_it_is_untouched() -> None:
+    secret = SHAPES["github personal"]
+    first, second = b'{"a": 1.0, "x" : "key %s", "y":"%s"}', b'{ "y":"%s", "x":"%s." }'
+    holding: Holding[int] = Holding(REDACTOR)
+    one = first % (secret[:9].encode(), b"no")
+    two = second % (b"thing", secret[9:].encode())
+    out = holding.feed(one, [("x", "x", "key " + secret[:9]), ("y", "y", "no")], 1, 0.0)
+    out += holding.feed(two, [("y", "y", "thing"), ("x", "x", secret[9:] + ".")], 2, 0.0)
+    hashed = REDACTOR.value(secret).encode()
+    assert [payload for payload, _ in out] == [first % (hashed, b"no"), second % (b"thing", b"")]
+
+
+def test_a_piece_that_cannot_be_found_in_its_frame_is_not_given_out() -> None:
+    secret = SHAPES["github personal"]
+    holding: Holding[int] = Holding(REDACTOR)
+    holding.feed(b"{}", [(0, "text", secret[:20])], 1, 0.0)
+    assert [payload for payload, _ in holding.feed(frame(secret[20:]), [(0, "text", secret[20:])], 2, 0.0) or holding.rest()] == [
+        b'{"redaction_error":"NotFound","bytes":2}',
+        frame(""),
+    ]
+
+
+def test_an_endless_secret_takes_no_memory_and_its_frames_do_not_wait_for_its_end() -> None:
+    holding: Holding[int] = Holding(REDACTOR)
+    secret = "eyJ" + "a" * 30 + ".eyJ" + "b" * 500_000
+    out = []
+    for start in range(0, len(secret), 100):
+        piece = secret[start : start + 100]
+        out += [payload for payload, _ in holding.feed(frame(piece), [(0, "text", piece)], 0, 0.0)]
+        (channel,) = holding._channels.values()
+        assert len(channel.text) <= 3 * LONG
+    out += [payload for payload, _ in holding.feed(frame(" end"), [(0, "text", " end")], 0, 0.0)]
+    assert HASH.fullmatch(said(out).removesuffix(" end"))
+
+
+def test_frames_that_are_too_large_to_wait_are_written() -> None:
+    """What stands in them of a secret is taken out all the same."""
+    holding: Holding[int] = Holding(REDACTOR)
+    payload = orjson.dumps({"text": "sk-" + "ant-abcdefgh", "more": "x " * MAX_HELD})
+    ((clean, _),) = holding.feed(payload, [(0, "text", "sk-" + "ant-abcdefgh")], 0, 0.0)
+    assert HASH.fullmatch(orjson.loads(clean)["text"])
