@@ -1,7 +1,9 @@
 """Secrets that come in pieces: what could become one is held back until it is one, or is none.
 
-    frame ──▶ what its texts add to their channels ──▶ ends a channel in what could become a secret?
-                no: written at once          yes: it waits, and all frames of the flow behind it, at most HOLD seconds
+    frame ──▶ does a text in it end in the beginning of anything by which a secret is known?
+                no: written at once          yes: its pieces are looked at, and those of the frames behind it,
+                                             until no text ends so; meanwhile a frame waits, and all behind it,
+                                             whose piece could be of a secret; HOLD seconds at most
 
 A channel is one text that comes in pieces: an answer, its reasoning, the arguments of one tool call (`Provider.pieces`).
 The pieces joined are searched, so that a secret is seen wherever it was cut; what each piece has of it is taken out of that
@@ -10,7 +12,7 @@ secret that a pause cuts in two, no more than a few characters stand in the log 
 """
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,14 +56,6 @@ class _Channel:
         self.places = redactor.places(self.text)
         self.begun = self.end if begun is None else self.base + begun
 
-    def add(self, text: bytes) -> None:
-        """The text, grown, when nothing was found in it and nothing has begun: its end is enough."""
-        self.places, self.inside = None, False
-        if len(text) > 2 * LOOK_BACK and (len(text) > 2 * LOOK_BACK_CURL or b"curl" not in text):
-            self.base += len(text) - LOOK_BACK
-            text = _end(text, len(text) - LOOK_BACK)
-        self.text = text
-
     def trim(self) -> None:
         """Forgets what no rule looks back to; nothing waits."""
         text, begun = self.text, self.begun - self.base
@@ -101,9 +95,12 @@ class _Held[T]:
 class Holding[T]:
     """The frames of one flow, in their order: `tag` is given back with each payload, secrets out, as soon as it may be written."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, pieces: Callable[[bytes], list[Said]]) -> None:
+        """`pieces`: what a payload adds to its channels, in no order; a member called "" is the payload itself."""
         self._redactor = redactor
-        self._channels: dict[Hashable, _Channel] = {}
+        self._pieces = pieces
+        self._channels: dict[Hashable, _Channel] = {}  # none as long as no text ends in a beginning
+        self._last = b""  # the last frame
         self._held: list[_Held[T]] = []
         self._bytes = 0  # in the frames that wait
 
@@ -112,14 +109,15 @@ class Holding[T]:
         """Whether a frame waits."""
         return bool(self._held)
 
-    def feed(self, payload: bytes, said: list[Said], tag: T, now: float) -> list[tuple[bytes, T]]:
-        """What may be written now that this frame is there; `said`: the pieces it adds to its channels (member "": it is one)."""
-        if not self._held and self._goes_on(payload, said):
-            return [(payload, tag)]
-        pieces = [self._add(channel, name, text) for channel, name, text in said]
-        for piece in pieces:
-            piece.channel.waiting += 1
-        self._held.append(_Held(payload, tag, now, pieces))
+    def feed(self, payload: bytes, tag: T, now: float) -> list[tuple[bytes, T]]:
+        """What may be written now that this frame is there, secrets out."""
+        if not self._channels and not self._held:
+            if not self._redactor.matters(payload):
+                self._last = payload
+                return [(payload, tag)]  # nearly all frames
+            self._begin()
+        self._last = payload
+        self._held.append(_Held(payload, tag, now, [self._add(*said) for said in self._pieces(payload)]))
         self._bytes += len(payload)
         return self._free(now if self._bytes <= MAX_HELD else now + 2 * HOLD)
 
@@ -130,22 +128,13 @@ class Holding[T]:
     def rest(self, cut: bool = False) -> list[tuple[bytes, T]]:
         """All that waits: the channels are over. `cut`: they may go on elsewhere, so what has begun is taken out."""
         out = [self._write(held, given_up=cut) for held in self._held]
-        self._held, self._bytes = [], 0
-        if cut:
-            self._channels = {}
+        self._held, self._bytes, self._channels = [], 0, {}
         return out
 
-    def _goes_on(self, payload: bytes, said: list[Said]) -> bool:
-        """Whether the frame can be written as it is: nothing in it is a secret or could become one. Then it is in its channels."""
-        if len(said) == 1 and (channel := self._channels.get(said[0][0])):  # nearly all frames
-            text = channel.text + said[0][2].encode("utf-8", "surrogatepass")
-            if self._redactor.suspects(payload, text):
-                return False
-            channel.add(text)
-            return True
-        if said or self._redactor.suspects(payload, b""):
-            return False
-        return True
+    def _begin(self) -> None:
+        """Channels with what the last frame added to them: it ends in no beginning, but says whether a word begins behind it."""
+        for key, _, text in self._pieces(self._last) if self._last else ():
+            self._channels[key] = _Channel(text[-LOOK_BACK:].encode("utf-8", "surrogatepass"))
 
     def _add(self, key: Hashable, name: str, text: str) -> _Piece:
         channel = self._channels.get(key)
@@ -156,6 +145,7 @@ class Holding[T]:
         start = channel.end
         channel.text += text.encode("utf-8", "surrogatepass")
         channel.places = None
+        channel.waiting += 1
         return _Piece(channel, name, text, start, channel.end)
 
     def _free(self, now: float) -> list[tuple[bytes, T]]:
@@ -167,7 +157,9 @@ class Holding[T]:
                 break
             out.append(self._write(held, given_up=over))
         del self._held[: len(out)]
-        self._bytes = sum(len(held.payload) for held in self._held) if self._held else 0
+        self._bytes = sum(len(held.payload) for held in self._held)
+        if not self._held:
+            self._channels = {key: each for key, each in self._channels.items() if self._redactor.goes_on(each.text)}
         return out
 
     def _waits(self, piece: _Piece) -> bool:

@@ -38,6 +38,19 @@ def opening(pattern: str) -> Opening:
     return Opening(f"{case}{_whole(parsed[:at])}({_begun(secret)})", _lead(secret))
 
 
+def beginning(pattern: str) -> str:
+    """The beginnings of all that `pattern` matches, at least a character. A first item that `"` or `:"` matches is not enough.
+
+    For where a text begins, these stand before it (in JSON): what follows that item is seen without anything that came before.
+    """
+    parsed = parser.parse(pattern)
+    items = list(parsed)
+    case = "(?i)" if parsed.state.flags & re.IGNORECASE else ""
+    if any(re.fullmatch(case + _text(items[0]), before) for before in ('"', ':"')):
+        return f"{case}{_text(items[0])}(?:{_begun(items[1:])})"
+    return f"{case}(?:{_begun(items)})"
+
+
 def _begun(items: list[Item]) -> str:
     """Some of the items, at least a character, up to all of them."""
     rest = ""

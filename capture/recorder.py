@@ -135,7 +135,7 @@ class FlowRecorder:
         self._lost_bytes = 0  # of these: how many, and their SHA-256
         self._lost_sha256 = hashlib.sha256()
         self._held = b""  # the end of the part of a frame before: a secret may begin in it
-        self._holding: Holding[_Heard] = Holding(redactor)
+        self._holding: Holding[_Heard] = Holding(redactor, self._pieces)
         self._binary = False  # the WebSocket message at hand is not text
         self.session = session.Session("", "")
         self.client = Client()
@@ -406,13 +406,21 @@ class FlowRecorder:
                 entries += self._line_of(_Heard(frame, name, stamp), clean)
                 self._notice_end(name, clean, stamp)
                 continue
-            value = _value(frame.data)
-            name = frame.event or _payload_name(frame.data, frame, value)
-            said = self.provider.pieces(value) if value is not NO_JSON else _plain(frame.data)
-            entries += self._released(self._holding.feed(frame.data, said, _Heard(frame, name, stamp), stamp.mono))
+            name = frame.event or _payload_name(frame.data, frame)
+            entries += self._released(self._holding.feed(frame.data, _Heard(frame, name, stamp), stamp.mono))
             if self._notice_end(name, frame.data, stamp) or name.endswith(LAST):
                 entries += self._released(self._holding.rest())
         return entries
+
+    def _pieces(self, payload: bytes) -> list[providers.Said]:
+        """What a payload adds to texts that come in pieces; one that is text itself is a piece of what all such payloads say."""
+        value = _value(payload)
+        if value is not NO_JSON:
+            return self.provider.pieces(value)
+        try:
+            return [] if payload[:1] in (b"{", b"[") else [(None, "", payload.decode())]
+        except UnicodeDecodeError:
+            return []
 
     def _released(self, frames: list[tuple[bytes, _Heard]]) -> list[Entry]:
         """The line records of frames that need not wait; their payloads are clean."""
@@ -573,22 +581,14 @@ def _value(payload: bytes) -> Any:
         return NO_JSON
 
 
-def _plain(payload: bytes) -> list[providers.Said]:
-    """A payload that is text itself is a piece of what all such payloads say."""
-    try:
-        return [] if payload[:1] in (b"{", b"[") else [(None, "", payload.decode())]
-    except UnicodeDecodeError:
-        return []
-
-
-def _payload_name(payload: bytes, frame: wire.Frame, value: Any = None) -> str:
-    """The payload's own `type`, else its `object`, else `message`. `value`: the payload's, where it is known."""
+def _payload_name(payload: bytes, frame: wire.Frame) -> str:
+    """The payload's own `type`, else its `object`, else `message`."""
     if frame.part > 1 or not payload[:64].lstrip().startswith(b"{"):
         return "message"
     if frame.part or len(payload) > NAMED_UP_TO:
         found = TYPE_FIRST.match(payload)
         return found[1].decode() if found else "message"
-    value = _value(payload) if value is None else value
+    value = _value(payload)
     if isinstance(value, dict):
         for key in ("type", "object"):
             if isinstance(name := value.get(key), str) and name:

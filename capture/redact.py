@@ -95,11 +95,18 @@ class Redactor:
         except Exception as problem:  # whatever it is, it must not let the text through
             return unredacted(type(problem).__name__, len(data))
 
-    def suspects(self, payload: bytes, text: bytes) -> bool:
-        """Whether one of the two may hold a secret, or the text ends in what could become one."""
+    def matters(self, payload: bytes) -> bool:
+        """Whether a JSON text may hold a secret, or one of its strings ends in the beginning of what a secret is known by."""
         try:
-            return self.shapes.may_either(b"%b\n%b" % (payload, text))
+            return self.shapes.may_matter(payload)
         except Exception:  # it cannot be told
+            return True
+
+    def goes_on(self, text: bytes) -> bool:
+        """Whether a text ends in the beginning of what a secret is known by."""
+        try:
+            return self.shapes.may_go_on(text)
+        except Exception:
             return True
 
     def places(self, data: bytes) -> list[Found]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from capture.openings import opening
+from capture.openings import beginning, opening
 
 try:
     import re2
@@ -17,6 +17,7 @@ except ImportError:  # mitmproxy's own interpreter, when somebody runs the addon
     re2 = None
 FAST = re2 is not None
 
+ESCAPED_ASCII = r"\\u00[0-7]"  # in JSON: what it says must be read (Gemini writes `&` and `=` so)
 FEW = 6  # characters of a secret, behind those that all of its kind begin with: who has no more of it has nothing
 
 
@@ -31,12 +32,21 @@ class Rule(NamedTuple):
 # A word begins here: also behind a JSON escape (`\n`, `\u0026`), a Python one (`\x1b`), a URL escape (`%3D`) or a colour
 # (`ESC[32m`, `ESC[K` of grep), where \b would see one long word.
 START = r"(?:^|[^0-9A-Za-z_]|\\[nrtbf]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9A-Fa-f]{2}|\[[0-9;]{0,20}[mK])"
+START_CUT = (  # it, cut inside one of these or behind it
+    r"\\(?:[nrtbf]|u[0-9A-Fa-f]{0,4}|x[0-9A-Fa-f]{0,2})?|%[0-9A-Fa-f]{0,2}|\[[0-9;]{0,20}[mK]?"
+)
 Q = r'\\*"'  # a quote, at any depth of JSON inside JSON
 SP = r"(?:\s|\\[nrt])*"  # white space, also escaped
 
 QUOTES = r'[\\"' + r"']*"  # any quotes, also escaped ones
 SPACE = r"(?: |\+|%20)"  # one space, also in a form or a URL
 ESCAPED = r"\\+(?:/|u00[0-9A-Fa-f]{2})"  # a character of a token as some servers write it in JSON (`\/`, `\u003d`)
+
+
+def _first(letter: str) -> str:
+    """The first letter of a word, or where it would stand when a text is cut behind it: then hardly a text ends in a beginning."""
+    return rf'(?:{letter}|^|:\s?")'
+
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -64,7 +74,7 @@ RULES: tuple[Rule, ...] = (
     Rule("aws_id", START + r"((?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})\b"),
     Rule(
         "aws_secret",
-        r"(?i)aws.{0,20}?secret.{0,20}?[=:]" + SP + QUOTES + r"([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)",
+        rf"(?i){_first('a')}ws.{{0,20}}?secret.{{0,20}}?[=:]" + SP + QUOTES + r"([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)",
     ),
     Rule("slack", START + r"(xox[abeprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|xoxe\.xox[bp]-[A-Za-z0-9-]{10,})"),
     Rule("stripe", START + r"((?:sk|rk|pk|whsec)_(?:live_|test_)?[A-Za-z0-9]{20,})"),
@@ -78,10 +88,10 @@ RULES: tuple[Rule, ...] = (
     Rule("telegram", START + r"(?:bot)?([0-9]{8,10}(?::|%3[Aa])AA[A-Za-z0-9_-]{32,})"),  # in a URL: /bot<token>/sendMessage
     # what stands in headers, URLs, commands and OAuth answers
     Rule("jwt", START + r"(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?)"),
-    Rule("bearer", rf"(?i)bearer(?:\s|%20|\+)+((?:[A-Za-z0-9._~+/=-]|{ESCAPED}){{16,}})"),
+    Rule("bearer", rf"(?i){_first('b')}earer(?:\s|%20|\+)+((?:[A-Za-z0-9._~+/=-]|{ESCAPED}){{16,}})"),
     Rule(
         "basic",
-        r"(?i)authorization" + QUOTES + SP + "[:=,]" + SP + QUOTES + r"basic\s+([A-Za-z0-9+/=_-]{6,})",
+        rf"(?i){_first('a')}uthorization" + QUOTES + SP + "[:=,]" + SP + QUOTES + r"basic\s+([A-Za-z0-9+/=_-]{6,})",
         salted=True,
     ),
     Rule(
@@ -93,7 +103,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "url_user",  # of the scheme only its end: a repeat in front makes RE2 try all beginnings at once (0.9 s per MB of base64)
-        r"[a-zA-Z0-9+.-]:\\*/\\*/([^\s/:@\\\"'<>?#{}$|*]{0,100}:[^\s/@\\\"'<>{}$|*][^\s/@\\\"'<>]*)@",
+        _first("[a-zA-Z0-9+.-]") + r":\\*/\\*/([^\s/:@\\\"'<>?#{}$|*]{0,100}:[^\s/@\\\"'<>{}$|*][^\s/@\\\"'<>]*)@",
         salted=True,
     ),
     Rule(
@@ -140,13 +150,15 @@ class Shapes:
     def __init__(self, known: Iterable[bytes] = ()) -> None:
         rules = [*(Rule("known", f"({_literal(secret)})") for secret in known), *RULES]
         self._rules = [_compiled(rule) for rule in rules]
-        holds, begins = [rule.pattern for rule in rules], [_at_end(opening(rule.pattern).pattern) for rule in rules]
+        holds, begins = [rule.pattern for rule in rules], [f"(?:{START_CUT})", *(beginning(rule.pattern) for rule in rules)]
         self.may_hold = _any(holds)
         """Whether a text can hold any secret at all: one pass, no positions."""
-        self.may_begin = _any(begins)
+        self.may_begin = _any([_at_end(opening(rule.pattern).pattern) for rule in rules])
         """Whether a text ends in what could become a secret."""
-        self.may_either = _any([*holds, *begins])
-        """Whether it is one or the other."""
+        self.may_go_on = _any([_at_end(pattern) for pattern in begins])
+        """Whether a text ends in the beginning of anything by which a secret is known."""
+        self.may_matter = _any([*holds, *(rf'{pattern}(?:"\s*[,}}\]]|{_end()})' for pattern in begins), ESCAPED_ASCII])
+        """Whether a JSON text can hold a secret, or one of its strings ends as `may_go_on` says."""
         self._beginnings = [_compile(_at_end(pattern)) for pattern in _beginnings(rules)]
 
     def rules(self) -> Iterator[tuple[Any, bool]]:
@@ -183,7 +195,11 @@ def _beginnings(rules: list[Rule]) -> list[str]:
 
 
 def _at_end(pattern: str) -> str:
-    return pattern + (r"\Z" if re2 is None else r"\z")
+    return pattern + _end()
+
+
+def _end() -> str:
+    return r"\z" if re2 is not None else r"\Z"
 
 
 def _literal(text: bytes) -> str:

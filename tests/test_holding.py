@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture.holding import HOLD, LONG, MAX_HELD, Holding
+from capture.providers import Said
 from capture.redact import Redactor
 from tests.test_redact import HASH, IN_CONTEXT, REDACTOR, SHAPES, SURROUNDINGS, leaks
 
@@ -28,8 +29,13 @@ each_text = pytest.mark.parametrize(
 PROSE = (Path(__file__).parent.parent / "docs" / "design.md").read_text("utf-8")
 
 
-def frame(text: str) -> bytes:
-    return orjson.dumps({"type": "text_delta", "text": text, "n": 1})
+def frame(text: str, of: int = 0) -> bytes:
+    return orjson.dumps({"type": "text_delta", "of": of, "text": text, "n": 1})
+
+
+def pieces_of(payload: bytes) -> list[Said]:
+    value = orjson.loads(payload)
+    return [((value.get("of"), name), name, value[name]) for name in ("text", "x", "y") if name in value]
 
 
 def said(payloads: Iterable[bytes]) -> str:
@@ -38,8 +44,8 @@ def said(payloads: Iterable[bytes]) -> str:
 
 def written(pieces: Iterable[str], redactor: Redactor = REDACTOR) -> list[bytes]:
     """What is written of a text that comes in these pieces, all within a moment."""
-    holding: Holding[int] = Holding(redactor)
-    out = [each for number, piece in enumerate(pieces) for each in holding.feed(frame(piece), [(0, "text", piece)], number, 0.0)]
+    holding: Holding[int] = Holding(redactor, pieces_of)
+    out = [each for number, piece in enumerate(pieces) for each in holding.feed(frame(piece), number, 0.0)]
     out += holding.rest()
     assert [tag for _, tag in out] == list(range(len(out)))
     return [payload for payload, _ in out]
@@ -83,14 +89,14 @@ def test_what_is_written_of_any_pieces_is_what_is_written_of_the_whole(name: str
 
 def shown(pieces: Iterable[tuple[str, float]]) -> str:
     """What is written of pieces with a pause (seconds) before each, where it is looked every 50 ms who has waited long enough."""
-    holding: Holding[float] = Holding(REDACTOR)
+    holding: Holding[float] = Holding(REDACTOR, pieces_of)
     now, out = 0.0, list[tuple[bytes, float]]()
     for piece, pause in pieces:
         for _ in range(round(pause / 0.05)):
             now += 0.05
             out += holding.due(now)
             assert not holding.waiting or now - holding._held[0].since < HOLD
-        out += holding.feed(frame(piece), [(0, "text", piece)], now, now)
+        out += holding.feed(frame(piece), now, now)
     return said(payload for payload, _ in [*out, *holding.rest()])
 
 
@@ -115,11 +121,11 @@ def test_no_pauses_and_no_cuts_show_a_secret(name: str, at: list[int], pauses: l
 
 def test_ordinary_text_hardly_ever_waits_and_never_for_long() -> None:
     """Words in pieces as a model says them: how many wait, and for how many of the next ones."""
-    holding: Holding[int] = Holding(REDACTOR)
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
     pieces = re.findall(r"\s?\w{1,5}|\s+|[^\w\s]", PROSE)
     waits = []
     for number, piece in enumerate(pieces):
-        waits += [number - tag for _, tag in holding.feed(frame(piece), [(0, "text", piece)], number, 0.0)]
+        waits += [number - tag for _, tag in holding.feed(frame(piece), number, 0.0)]
     assert sum(wait > 0 for wait in waits) < 0.06 * len(pieces)
     assert max(waits) <= 8
     assert sorted(waits)[int(len(waits) * 0.999)] <= 3
@@ -127,25 +133,25 @@ def test_ordinary_text_hardly_ever_waits_and_never_for_long() -> None:
 
 def test_frames_without_a_secret_are_given_out_as_they_came_the_very_object() -> None:
     payloads = [frame(piece) for piece in ("to be ", "or ", "not s", "o said the s", "k")]
-    holding: Holding[None] = Holding(REDACTOR)
-    out = [each for payload in payloads for each in holding.feed(payload, [(0, "text", orjson.loads(payload)["text"])], None, 0.0)]
+    holding: Holding[None] = Holding(REDACTOR, pieces_of)
+    out = [each for payload in payloads for each in holding.feed(payload, None, 0.0)]
     out += holding.rest()
     assert all(given is payload for (given, _), payload in zip(out, payloads, strict=True))
 
 
 def test_a_frame_behind_one_that_waits_waits_too() -> None:
-    holding: Holding[str] = Holding(REDACTOR)
-    assert holding.feed(frame("the key is sk-"), [(0, "text", "the key is sk-")], "one", 0.0) == []
-    assert holding.feed(b'{"type":"ping"}', [], "ping", 0.1) == []
-    assert [tag for _, tag in holding.feed(frame("ip it"), [(0, "text", "ip it")], "two", 0.2)] == ["one", "ping", "two"]
+    holding: Holding[str] = Holding(REDACTOR, pieces_of)
+    assert holding.feed(frame("the key is sk-"), "one", 0.0) == []
+    assert holding.feed(b'{"type":"ping"}', "ping", 0.1) == []
+    assert [tag for _, tag in holding.feed(frame("ip it"), "two", 0.2)] == ["one", "ping", "two"]
 
 
 def test_texts_that_come_by_turns_are_apart() -> None:
     """Two halves of a secret in two texts are none; in one text they are, whatever comes between."""
     secret = SHAPES["anthropic api"]
-    holding: Holding[int] = Holding(REDACTOR)
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
     halves = [(0, secret[:30]), (1, "I see "), (0, secret[30:] + " "), (1, secret[30:60])]
-    out = [each for channel, text in halves for each in holding.feed(frame(text), [(channel, "text", text)], channel, 0.0)]
+    out = [each for channel, text in halves for each in holding.feed(frame(text, channel), channel, 0.0)]
     out += holding.rest()
     texts = [orjson.loads(payload)["text"] for payload, _ in out]
     assert texts == [REDACTOR.value(secret), "I see ", " ", secret[30:60]]
@@ -154,41 +160,38 @@ def test_texts_that_come_by_turns_are_apart() -> None:
 def test_two_pieces_in_one_frame_are_both_clean_and_the_rest_of_it_is_untouched() -> None:
     secret = SHAPES["github personal"]
     first, second = b'{"a": 1.0, "x" : "key %s", "y":"%s"}', b'{ "y":"%s", "x":"%s." }'
-    holding: Holding[int] = Holding(REDACTOR)
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
     one = first % (secret[:9].encode(), b"no")
     two = second % (b"thing", secret[9:].encode())
-    out = holding.feed(one, [("x", "x", "key " + secret[:9]), ("y", "y", "no")], 1, 0.0)
-    out += holding.feed(two, [("y", "y", "thing"), ("x", "x", secret[9:] + ".")], 2, 0.0)
+    out = holding.feed(one, 1, 0.0)
+    out += holding.feed(two, 2, 0.0)
     hashed = REDACTOR.value(secret).encode()
     assert [payload for payload, _ in out] == [first % (hashed, b"no"), second % (b"thing", b"")]
 
 
 def test_a_piece_that_cannot_be_found_in_its_frame_is_not_given_out() -> None:
     secret = SHAPES["github personal"]
-    holding: Holding[int] = Holding(REDACTOR)
-    holding.feed(b"{}", [(0, "text", secret[:20])], 1, 0.0)
-    assert [payload for payload, _ in holding.feed(frame(secret[20:]), [(0, "text", secret[20:])], 2, 0.0) or holding.rest()] == [
-        b'{"redaction_error":"NotFound","bytes":2}',
-        frame(""),
-    ]
+    holding: Holding[int] = Holding(REDACTOR, lambda payload: [(0, "else", piece) for piece in said([payload]).split()])
+    out = [*holding.feed(frame(secret[:20]), 1, 0.0), *holding.feed(frame(secret[20:]), 2, 0.0), *holding.rest()]
+    assert [orjson.loads(payload).get("redaction_error") for payload, _ in out] == ["NotFound", "NotFound"]
 
 
 def test_an_endless_secret_takes_no_memory_and_its_frames_do_not_wait_for_its_end() -> None:
-    holding: Holding[int] = Holding(REDACTOR)
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
     secret = "eyJ" + "a" * 30 + ".eyJ" + "b" * 500_000
     out = []
     for start in range(0, len(secret), 100):
         piece = secret[start : start + 100]
-        out += [payload for payload, _ in holding.feed(frame(piece), [(0, "text", piece)], 0, 0.0)]
+        out += [payload for payload, _ in holding.feed(frame(piece), 0, 0.0)]
         (channel,) = holding._channels.values()
         assert len(channel.text) <= 3 * LONG
-    out += [payload for payload, _ in holding.feed(frame(" end"), [(0, "text", " end")], 0, 0.0)]
+    out += [payload for payload, _ in holding.feed(frame(" end"), 0, 0.0)]
     assert HASH.fullmatch(said(out).removesuffix(" end"))
 
 
 def test_frames_that_are_too_large_to_wait_are_written() -> None:
     """What stands in them of a secret is taken out all the same."""
-    holding: Holding[int] = Holding(REDACTOR)
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
     payload = orjson.dumps({"text": "sk-" + "ant-abcdefgh", "more": "x " * MAX_HELD})
-    ((clean, _),) = holding.feed(payload, [(0, "text", "sk-" + "ant-abcdefgh")], 0, 0.0)
+    ((clean, _),) = holding.feed(payload, 0, 0.0)
     assert HASH.fullmatch(orjson.loads(clean)["text"])
