@@ -62,7 +62,10 @@ RULES: tuple[Rule, ...] = (
     Rule("openai", START + r"(sk-(?:proj|svcacct|admin|or-v1|None|service|lf|cp|sp|user|kimi)-[A-Za-z0-9_-]{16,})"),
     Rule("sk", START + r"(sk-[A-Za-z0-9]{20,})"),  # openai's old keys, deepseek, moonshot, litellm
     Rule("google_api", START + r"(AIza[A-Za-z0-9_-]{35,})"),
-    Rule("google_oauth", START + r"(ya29\.[A-Za-z0-9._-]{4,}|1//0[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,})"),
+    Rule(
+        "google_oauth",
+        START + r"(ya29\.[A-Za-z0-9._-]{4,}|1(?:\\*/\\*/|%2[Ff]%2[Ff])0[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,})",
+    ),
     Rule("huggingface", START + r"(hf_[A-Za-z0-9]{20,})"),
     Rule("groq", START + r"(gsk_[A-Za-z0-9]{20,})"),
     Rule("xai", START + r"(xai-[A-Za-z0-9]{20,})"),
