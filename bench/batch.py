@@ -171,6 +171,11 @@ def ours(question: str, log: Path, scratch: Path) -> list[Contestant]:
                 (*stats, "--engine", "index"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
             )
 
+    def forgotten() -> None:
+        """There is an index; what was once worked out by it is not kept."""
+        indexed()
+        (index / "calls.head").unlink(missing_ok=True)
+
     def way(name: str, *command: str, before: Callable[[], None] = indexed, inside: bool = False) -> Contestant:
         return Contestant(question, name, command, before, inside)
 
@@ -189,7 +194,8 @@ def ours(question: str, log: Path, scratch: Path) -> list[Contestant]:
                 way("capture, making it", *stats, "--engine", "index", before=without),
             ]
         case "calls":
-            return [way("capture, index", *capture, "extract", "--kinds", "tool_calls", "--out-dir", "-", *at)]
+            calls = (*capture, "extract", "--kinds", "tool_calls", "--out-dir", "-", *at)
+            return [way("capture, index", *calls), way("capture, not kept yet", *calls, before=forgotten)]
         case "texts":
             return [
                 way("capture, index", sys.executable, "-m", "bench.rivals", "texts", str(log)),

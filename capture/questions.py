@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nlargest
-from typing import Any
+from typing import Any, NamedTuple
 
 from capture.costs import Costs, Price
 from capture.providers.base import Holds
@@ -37,11 +37,15 @@ MARGIN = timedelta(seconds=60)  # at the beginning of a window things may be mis
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row and its time. `sure`: reading earlier would not change it. Without a row: here is one that was not seen whole."""
+    """A row and its time. `sure`: reading earlier would not change it. Without a row: here is one that was not seen whole.
+
+    `turn`: the number of its turn in the session, as far as that was read.
+    """
 
     at: str
     row: Row | None
     sure: bool = True
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class Question:
 def last(windows: Windows, question: Question, count: int | None, within: Callable[[str], bool], since: str = "") -> list[Row]:
     """The last `count` rows (None: all) whose time is `within`, in order of time, numbered from 1.
 
-    `since`: the time before which `within` takes none.
+    Rows of one session stand in the order in which it went on, also where the clock was set back. `since`: the time before
+    which `within` takes none.
     """
     for items, whole in windows:
         began, rest = _begins(items)
@@ -73,17 +78,37 @@ def last(windows: Windows, question: Question, count: int | None, within: Callab
                     if found.row is not None:
                         yield found
 
-        rows = nlargest(count, known(), key=_order) if count is not None else sorted(known(), key=_order, reverse=True)
+        rows = nlargest(count, _placed(known())) if count is not None else sorted(_placed(known()), reverse=True)
         rows.reverse()
         reach = rows[0].at if rows and len(rows) == count else since
         if whole or (reach > doubtful and reach > began):
-            return [{"i": number, **found.row} for number, found in enumerate(rows, 1) if found.row is not None]
+            return [{"i": number, **placed.row} for number, placed in enumerate(rows, 1)]
     return []
 
 
-def _order(found: Found) -> tuple[str, str, str]:
-    row = found.row or {}
-    return found.at, str(row.get("sid")), str(row.get("flow_id"))
+class _Place(NamedTuple):
+    """A row, and what its place among others is decided by: the first that differs."""
+
+    at: str  # never before an earlier turn of its session
+    sid: str
+    turn: int
+    flow_id: str
+    seen: int
+    row: Row
+
+
+def _placed(rows: Iterable[Found]) -> Iterator[_Place]:
+    latest: dict[str, tuple[int, str]] = {}  # session → its newest turn, and the place of that
+    for seen, found in enumerate(rows):
+        row = found.row or {}
+        sid = str(row.get("sid"))
+        turn, at = latest.get(sid, (0, ""))
+        if found.turn >= turn:  # else its row was only made after that of a later turn
+            at = max(at, found.at)
+            latest[sid] = found.turn, at
+        else:
+            at = found.at
+        yield _Place(at, sid, found.turn, str(row.get("flow_id")), seen, row)
 
 
 def _begins(items: Iterator[Item]) -> tuple[str, Iterator[Item]]:
@@ -116,7 +141,8 @@ def _prompts(updates: Iterator[Update]) -> Iterator[Found]:
     for update in updates:
         if isinstance(update, TurnStarted):
             for prompt in update.turn.prompts:
-                yield Found(prompt.t, _prompt(prompt, update.turn) if prompt.text else None, _sure(update.turn))
+                row = _prompt(prompt, update.turn) if prompt.text else None
+                yield Found(prompt.t, row, _sure(update.turn), update.turn.number)
 
 
 def _prompt(prompt: Prompt, turn: Turn) -> Row:
@@ -144,6 +170,7 @@ def _idle(updates: Iterator[Update]) -> Iterator[Found]:
                     "duration_ms": between(turn.t, update.t),
                 },
                 _sure(turn),
+                turn.number,
             )
         elif isinstance(update, Answered) and _of_an_unseen_turn(update.exchange):
             yield Found(_later(update.exchange.ended_t or update.exchange.t), None, False)
@@ -179,7 +206,8 @@ def turns(price: Price, paired: bool) -> Question:
             elif isinstance(update, TurnClosed):
                 cost = costs.of(update.turn)
                 wanted = not paired or update.turn.idle_t
-                yield Found(update.turn.t, _turn(update.turn, cost) if wanted else None, _sure(update.turn))
+                row = _turn(update.turn, cost) if wanted else None
+                yield Found(update.turn.t, row, _sure(update.turn), update.turn.number)
 
     return Question(TURN, rows)
 
@@ -213,7 +241,7 @@ def _turn(turn: Turn, cost: float | None) -> Row:
 def _pairs(updates: Iterator[Update]) -> Iterator[Found]:
     for update in updates:
         if isinstance(update, TurnClosed):
-            yield Found(update.turn.t, _pair(update.turn), _sure(update.turn))
+            yield Found(update.turn.t, _pair(update.turn), _sure(update.turn), update.turn.number)
 
 
 def _pair(turn: Turn) -> Row:

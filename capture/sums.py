@@ -1,7 +1,7 @@
 """What answers took: tokens and cost, summed by what is asked for."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from capture.costs import DIGITS, Price
@@ -26,23 +26,39 @@ class Sum:
     t: str  # of the first
     last_t: str
     exchanges: int = 0
-    tokens: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(TOKENS))
+    input: int = 0
+    cached: int | None = None
+    written: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
     cost: float = 0.0  # of what has a price
     unknown: int = 0  # answers without one
 
     def add(self, t: str, usage: UsageReported, cost: float | None) -> None:
-        self.t, self.last_t = min(self.t, t), max(self.last_t, t)
+        if t < self.t:
+            self.t = t
+        if t > self.last_t:
+            self.last_t = t
         self.exchanges += 1
-        for name in TOKENS:
-            if (value := getattr(usage, name)) is not None:
-                self.tokens[name] = (self.tokens[name] or 0) + value
-        self.cost += cost or 0.0
-        self.unknown += cost is None
+        self.input += usage.input
+        if usage.cached is not None:
+            self.cached = (self.cached or 0) + usage.cached
+        if usage.written is not None:
+            self.written = (self.written or 0) + usage.written
+        if usage.output is not None:
+            self.output = (self.output or 0) + usage.output
+        if usage.reasoning is not None:
+            self.reasoning = (self.reasoning or 0) + usage.reasoning
+        if cost is None:
+            self.unknown += 1
+        else:
+            self.cost += cost
 
     @property
     def row(self) -> Row:
         known = round(self.cost, DIGITS)
-        numbers = {"exchanges": self.exchanges, **self.tokens, "cost": None if self.unknown else known, "known_cost": known}
+        tokens = {name: getattr(self, name) for name in TOKENS} | ({} if self.exchanges else {"input": None})
+        numbers = {"exchanges": self.exchanges, **tokens, "cost": None if self.unknown else known, "known_cost": known}
         return {**numbers, "t": self.t, "last_t": self.last_t}
 
 
@@ -51,7 +67,7 @@ def stats(
 ) -> tuple[list[Row], Sum, set[str]]:
     """(a row for each of what is asked for, by when it was first heard of; the sum of all; models without a price)."""
     sums: dict[tuple[str | None, ...], Sum] = {}
-    total, strange = Sum("~", ""), set()
+    total, strange, key_of = Sum("~", ""), set(), [KEYS[name][1] for name in by]
     for each in usages:
         if not within(each.t):
             continue
@@ -59,8 +75,11 @@ def stats(
         cost = None if usage.running else price(each.provider or "", each.model, usage, each.t)
         if cost is None:
             strange.add(each.model or "a model that is not named")
-        for sums_of in (sums.setdefault(tuple(KEYS[name][1](each) for name in by), Sum(each.t, each.t)), total):
-            sums_of.add(each.t, usage, cost)
+        key = tuple([of(each) for of in key_of])
+        if (one := sums.get(key)) is None:
+            one = sums[key] = Sum(each.t, each.t)
+        one.add(each.t, usage, cost)
+        total.add(each.t, usage, cost)
     order = sorted(sums.items(), key=lambda item: (item[1].t, tuple(map(str, item[0]))))
     names = [KEYS[name][0] for name in by]
     rows = [{"i": i, **dict(zip(names, keys, strict=True)), **found.row} for i, (keys, found) in enumerate(order, 1)]

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 import time
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,21 @@ from capture import prices
 from capture.events import UsageReported
 
 T = "2026-11-21T17:07:03.042"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache directory that nothing was kept in yet; nothing is known from before."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forget()
+    yield tmp_path / "sse-capture"
+    forget()
+
+
+def forget() -> None:
+    """As if the process were a new one."""
+    for known in (prices._place, prices._kept, prices._changes, prices._price):
+        known.cache_clear()
 
 
 def test_a_claude_model_by_hand() -> None:
@@ -82,28 +99,111 @@ USAGES = (
 )
 
 
+NOW = datetime.fromisoformat(T[:16]).astimezone()
+
+
 @pytest.mark.parametrize("provider", get_snapshot().providers, ids=lambda provider: str(provider.id))
-def test_every_model_costs_what_the_library_says(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    when = datetime.fromisoformat(T[:16]).astimezone()
-    for info in provider.models:
-        monkeypatch.setattr(prices, "_found", lambda *_, info=info: (provider, info))
-        prices._price.cache_clear()
-        for usage in USAGES:
-            counted = Usage(
-                input_tokens=usage.input,
-                cache_read_tokens=usage.cached,
-                cache_write_tokens=usage.written,
-                output_tokens=usage.output,
-                output_reasoning_tokens=usage.reasoning,
-            )
-            expected = float(info.calc_price(counted, provider, genai_request_timestamp=when).total_price)
-            found = prices.cost("any", "any", usage, T)
-            if found is None:  # it has no price for some of these tokens, and the library takes none for nothing
-                priced = info.get_prices(when)
-                assert priced.input_mtok is None or priced.output_mtok is None
-            else:
-                assert found == pytest.approx(expected, rel=1e-9, abs=1e-15), info.id
-    prices._price.cache_clear()
+def test_every_model_costs_what_the_library_says(provider: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first time and when it was kept; before, on and after each day on which a price changes."""
+    by_name = {info.id: info for info in provider.models}
+    monkeypatch.setattr(prices, "_found", lambda _, model: (provider, by_name[model]))
+    monkeypatch.setattr(prices, "LONGEST", 1000)
+    for _ in range(2):
+        for info in provider.models:
+            for when in times_of(info):
+                for usage in USAGES:
+                    check(provider, info, usage, when)
+        monkeypatch.setattr(prices, "_found", lambda _, model: None if tabled(by_name[model]) else (provider, by_name[model]))
+        forget()
+    assert list(cache.glob("prices-*.json"))
+
+
+def tabled(info: Any) -> bool:
+    """Whether all that is to be known of a model's price can be kept."""
+    return prices._tables(info) != prices.LIBRARY
+
+
+def times_of(info: Any) -> list[datetime]:
+    if not isinstance(info.prices, list):
+        return [NOW]
+    days = [each.constraint.start_date for each in info.prices if hasattr(each.constraint, "start_date")]
+    noons = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
+    return [NOW, *(noon + timedelta(hours=hours) for noon in noons for hours in (-30, -1, 0, 1, 30))]
+
+
+def check(provider: Any, info: Any, usage: UsageReported, when: datetime) -> None:
+    counted = Usage(
+        input_tokens=usage.input,
+        cache_read_tokens=usage.cached,
+        cache_write_tokens=usage.written,
+        output_tokens=usage.output,
+        output_reasoning_tokens=usage.reasoning,
+    )
+    expected = float(info.calc_price(counted, provider, genai_request_timestamp=when).total_price)
+    found = prices.cost("any", info.id, usage, when.astimezone().replace(tzinfo=None).isoformat(timespec="milliseconds"))
+    if found is None:  # it has no price for some of these tokens, and the library takes none for nothing
+        priced = info.get_prices(when)
+        assert priced.input_mtok is None or priced.output_mtok is None
+    else:
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-15), info.id
+
+
+# -- kept from run to run ------------------------------------------------------------------------------------------------------
+
+SOME = UsageReported(fresh=1_000, cached=90_000, written=3_000, output=700)
+NAMES = ("claude-haiku-4-5", "gpt-5.1", "gemini-2.5-pro", "claude-sonnet-4-6", "no such model")
+
+
+def test_what_the_library_said_is_kept_and_it_is_not_imported_again(cache: Path) -> None:
+    code = (
+        "import sys\n"
+        "from capture import prices\n"
+        "from capture.events import UsageReported\n"
+        "usage = UsageReported(fresh=1_000, cached=90_000, written=3_000, output=700)\n"
+        f"print([prices.cost('anthropic', name, usage, {T!r}) for name in {NAMES!r}])\n"
+        "print('genai_prices' in sys.modules)\n"
+    )
+    first, second = (subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(2))
+    assert first.stdout.splitlines() == [str([prices.cost("anthropic", name, SOME, T) for name in NAMES]), "True"]
+    assert second.stdout.splitlines() == [first.stdout.splitlines()[0], "False"]
+    (kept,) = cache.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_file_counts_for_nothing(cache: Path) -> None:
+    expected = prices.cost("anthropic", "claude-haiku-4-5", SOME, T)
+    (kept,) = cache.iterdir()
+    for damaged in (b"", b"garbage", kept.read_bytes()[:-10], kept.read_bytes().replace(b"5.0", b"6.0"), b"00000000\n"):
+        kept.write_bytes(damaged)
+        forget()
+        assert prices.cost("anthropic", "claude-haiku-4-5", SOME, T) == expected
+    forget()
+    assert prices._kept(), "it was written anew"
+
+
+def test_another_version_of_the_library_has_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prices._place()
+    monkeypatch.setattr(prices, "SOURCES", prices.SOURCES[1:])
+    prices._place.cache_clear()
+    assert prices._place() not in (None, before)
+
+
+def test_without_a_place_for_the_file_prices_are_the_same(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = prices.cost("anthropic", "claude-haiku-4-5", SOME, T)
+    (tmp_path / "file").write_bytes(b"")
+    for place in (str(tmp_path / "file"), "not/absolute"):
+        monkeypatch.setenv("XDG_CACHE_HOME", place)
+        forget()
+        assert prices.cost("anthropic", "claude-haiku-4-5", SOME, T) == expected
+
+
+def test_names_that_somebody_makes_up_are_not_all_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prices, "MOST", 5)
+    for name in ("x" * 500, "two\nlines", *(f"model {number}" for number in range(9))):
+        assert prices.cost("anthropic", name, SOME, T) is None
+    forget()
+    assert all(len(name) < 50 and name.count("\n") == 1 for name in prices._kept())
+    assert 1 <= len(prices._kept()) <= 5
 
 
 def test_a_price_of_the_day_is_the_one_of_its_time() -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from capture import samples, scan, turns
-from capture.events import TextDelta, UsageReported
+from capture.events import ReasoningDelta, TextDelta, UsageReported
 from capture.files import ENDS, FILES, FLOWS, LINES, Unusable
 from capture.messages import Message, assemble
 from capture.providers.base import Holds, Shape
@@ -155,6 +155,16 @@ def test_what_is_asked_for_is_found_and_what_is_not_is_left_out(tmp_path: Path) 
     assert not {"ping", "request.user", "response.output_item.added"} & set(events)
 
 
+def test_a_field_before_the_metadata_hides_nothing_of_the_payload(tmp_path: Path) -> None:
+    """The older logs have `round` there."""
+    lines = [text_delta("text"), text_delta("thought", kind="thinking", number=1)]
+    lines = [each.replace(b'","metadata":"', b'","round":3,"metadata":"') for each in lines]
+    for engine in [name for name in ENGINES if name != "rg" or shutil.which("rg")]:
+        found = [item for item in read(log(tmp_path / "log", lines), Holds.REASONING, engine=engine) if isinstance(item, Deltas)]
+        assert [item.event for item in found] == [ReasoningDelta("thought", "0")]
+
+
+@pytest.mark.row(14)
 def test_bad_lines_are_counted_with_their_place_and_reason(tmp_path: Path) -> None:
     notes = Notes()
     list(read(log(tmp_path / "log", ODD), engine="python", notes=notes))
@@ -198,10 +208,12 @@ LINE = st.one_of(
 )
 
 
+@pytest.mark.row(14)
 @quick
 @given(st.lists(LINE, max_size=25), st.booleans(), HOLDS)
 def test_random_logs_read_the_same_by_every_engine(tmp_path: Path, lines: list[bytes], torn: bool, holds: Holds) -> None:
     source = log(tmp_path / "log", [*lines, ODD[-1]] if torn else lines)
+    assume(source.plain)
     shutil.rmtree(index.place_of(source), ignore_errors=True)
     wanted = list(python.lines(source, Wanted(holds), Notes()))
     for name, engine in ENGINES.items():
@@ -239,6 +251,7 @@ def test_compressed_files_and_stdin_hold_the_same(tmp_path: Path, monkeypatch: p
         assert plainly(read(Source(None, name), engine="index")) == expected, name
 
 
+@pytest.mark.row(14)
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_a_cut_compressed_file_gives_what_is_there_and_a_note(tmp_path: Path, suffix: str) -> None:
     lines = [text_delta("word ", number=number, id=str(hash(number))) for number in range(20_000)]
@@ -247,6 +260,14 @@ def test_a_cut_compressed_file_gives_what_is_there_and_a_note(tmp_path: Path, su
     path.write_bytes(packed[: len(packed) // 2])
     assert sum(item.count for item in read(Source(None, str(path)), notes=notes) if isinstance(item, Deltas)) > 1000
     assert notes.count in (1, 2)  # the end of the file, and the line torn there
+
+
+def test_what_only_begins_like_a_compressed_file_is_read_as_far_as_it_is_one(tmp_path: Path) -> None:
+    for begin, plain in ((b"\x28\xb5\n", True), (b"\x1f\x8b\n", True), (b"\x28\xb5\x2f\xfd\xff\xff\n", False)):
+        source, notes = log(tmp_path / "log", [begin, line("ping", {"type": "ping"})]), Notes()
+        assert source.plain == plain
+        assert len(list(read(source, notes=notes))) == plain
+        assert notes.count == 1
 
 
 def test_a_lines_file_beside_the_other_two_is_its_directory(tmp_path: Path) -> None:
@@ -337,17 +358,27 @@ def test_joined_pieces_say_what_the_pieces_say(tmp_path: Path, case: str) -> Non
 TEXT = st.text(st.one_of(st.characters(), st.sampled_from('\\"\n\u2028😀{}:,')), max_size=12)
 
 
+IDS = st.sampled_from([f"{letter * 8}-0000-4000-8000-000000000000" for letter in "ab"] + ["c" * 50, "short"])
+
+
+def spaced_out(raw: bytes) -> bytes:
+    """The same record with spaces, its characters as they are where they can stand so."""
+    record = json.loads(raw)
+    try:
+        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(record).encode() + b"\n"
+
+
 @quick
 @given(
-    st.lists(
-        st.tuples(TEXT, st.sampled_from("ab"), st.integers(0, 1), st.sampled_from(["text", "thinking", "input_json"])), max_size=40
-    ),
+    st.lists(st.tuples(TEXT, IDS, st.integers(0, 1), st.sampled_from(["text", "thinking", "input_json"])), max_size=40),
     st.booleans(),
 )
 def test_any_texts_are_joined_as_they_were_said(tmp_path: Path, said: list[tuple[str, str, int, str]], spaced: bool) -> None:
     lines = [text_delta(text, flow, number, block, kind) for number, (text, flow, block, kind) in enumerate(said)]
     if spaced:
-        lines = [json.dumps(orjson.loads(each), ensure_ascii=False).encode() + b"\n" for each in lines]
+        lines = [spaced_out(each) for each in lines]
     source = log(tmp_path / "log", lines)
     joined = list(read(source, engine="python"))
     assert messages(iter(joined)) == messages(read(source, engine="python", join=False))
@@ -469,6 +500,7 @@ def contents(source: Source) -> dict[str, bytes]:
     return {name: (index.place_of(source) / name).read_bytes() for name in index.COLUMNS}
 
 
+@pytest.mark.row(14)
 @quick
 @given(
     st.sampled_from([*index.COLUMNS, "head", facts.HEAD, facts.ROWS]), st.floats(0, 1), st.binary(max_size=9), st.booleans(), HOLDS
@@ -597,6 +629,73 @@ def test_counts_that_grow_with_every_frame_are_folded_as_if_each_was_understood(
                     total = total.newer(event) if isinstance(event, UsageReported) else total
         by_hand.append(total)
     assert [each.usage for each in found] == by_hand
+
+
+def growing(number: int, text: str, thought: bool, keys: int, flow: str) -> bytes:
+    """A frame that holds a piece of text and counts all tokens so far, as Gemini sends them."""
+    part = {"text": text, "thought": True} if thought else {"text": text}
+    counts = {"promptTokenCount": 5, "candidatesTokenCount": number, "thoughtsTokenCount": number * 2, "totalTokenCount": 1000}
+    payload = {
+        "candidates": [{"content": {"parts": [part], "role": "model"}, "index": 0}],
+        "usageMetadata": dict(list(counts.items())[:keys]),
+        "modelVersion": "gemini",
+        "responseId": "r",
+    }
+    return line("message", payload, flow, number, number / 10, provider="gemini")
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.text(max_size=4), st.booleans(), st.integers(1, 4), IDS), max_size=30),
+    st.integers(0, 30),
+)
+def test_frames_that_say_text_and_count_tokens_are_joined_and_nothing_of_either_is_lost(
+    tmp_path: Path, frames: list[tuple[str, bool, int, str]], cut: int
+) -> None:
+    lines = [growing(number, *frame) for number, frame in enumerate(frames)]
+    source = log(tmp_path / "log", lines[:cut])
+    shutil.rmtree(index.place_of(source), ignore_errors=True)
+    list(usages(source, engine="index"))
+    with open(tmp_path / "log" / LINES, "ab") as file:
+        file.write(b"".join(lines[cut:]))
+    single = [item for item in read(source, join=False) if isinstance(item, dict)]
+    assert messages(read(source)) == messages(iter(single))
+    expected: dict[str, tuple[str, UsageReported]] = {}
+    for item in single:
+        first_t, total = expected.get(item["flow_id"], (item["t"], UsageReported()))
+        for event in meaning(item):
+            total = total.newer(event) if isinstance(event, UsageReported) else total
+        expected[item["flow_id"]] = first_t, total
+    for engine in ("python", "index"):
+        assert {each.flow_id: (each.t, each.usage) for each in usages(source, engine=engine)} == expected
+
+
+def test_a_damaged_line_among_its_like_ends_no_reading(tmp_path: Path) -> None:
+    flow = "a" * 36
+    good = [growing(number, "text", False, 4, flow) for number in range(4)]
+    odd = [
+        good[3].replace(b'"data_count":3', b'"data_count":03'),
+        good[3].replace(b'"data_count":3', b'"data_count":x'),
+        good[3].replace(b'"t":"2026', b'"t":"\xff026'),
+    ]
+    for bad in odd:
+        notes = Notes()
+        source = log(tmp_path / "log", [*good[:3], bad])
+        (found,) = usages(source, engine="python", notes=notes)
+        assert found.usage.fresh == 5
+        assert len(list(read(source))) >= 2
+
+
+def test_usage_in_a_frame_in_parts_counts_though_it_is_read_between_two_of_them(tmp_path: Path) -> None:
+    whole = json.dumps({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 70}})
+    parts = [line("message_delta", whole[:9], "a", 1, part="1"), line("message_delta", whole[9:], "a", 2, part="2/2")]
+    source = log(tmp_path / "log", [answer("a", 0, 10)[0], parts[0]])
+    list(usages(source, engine="index"))
+    with open(tmp_path / "log" / LINES, "ab") as file:
+        file.write(parts[1])
+    for _ in range(2):
+        assert [each.usage.output for each in usages(source, engine="index")] == [70]
+    assert [each.usage.output for each in usages(source, engine="python")] == [70]
 
 
 # -- with the vocabularies as they are ---------------------------------------------------------------------------------------

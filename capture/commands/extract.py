@@ -14,7 +14,7 @@ from capture.commands.base import Asked, heard, say, short, source_options
 
 if TYPE_CHECKING:
     from capture.extract import Kind
-    from capture.scan import Item, Notes
+    from capture.scan import Item, Notes, Source
 
 type Files = dict[str, IO[bytes]]  # by kind
 type Counts = dict[str, int]  # rows, by the same names
@@ -46,6 +46,7 @@ def extract(asked: Asked, names: str, out: Path, dash: str | None) -> None:
     """
     from capture import filters, scan
     from capture.extract import chosen, holds_of
+    from capture.extract.keeping import keeps
     from capture.extract.sharing import processes
 
     kinds, to_stdout = chosen(names), bool(dash) or str(out) == "-"
@@ -57,6 +58,8 @@ def extract(asked: Asked, names: str, out: Path, dash: str | None) -> None:
         with _printed() if to_stdout else _files(out.expanduser(), [kind.name for kind in kinds]) as files:
             if several > 1:
                 counts = _by_several(several, asked, kinds, notes, files)
+            elif sids is None and not _within(asked) and keeps(source, kinds, asked.engine):
+                counts = _kept(source, kinds[0], notes, files)
             else:
                 items = scan.read(source, holds, engine=asked.engine, sids=sids, notes=notes)
                 counts = _alone(items, asked, kinds, notes, files)
@@ -82,6 +85,18 @@ def _alone(items: "Iterable[Item]", asked: Asked, kinds: "Iterable[Kind]", notes
             files[kind].write(json_line(row))
         counts[PRINTED if printed else kind] += 1
     return counts
+
+
+def _kept(source: "Source", kind: "Kind", notes: "Notes", files: Files) -> Counts:
+    """The rows of a kind that is kept beside the log: how many there are."""
+    from capture.extract.keeping import rows
+
+    (name,) = files
+    head, count = b'{"kind":"%s",' % kind.name.encode(), 0
+    for line in rows(source, kind, notes, _watched):
+        files[name].write(head + line[1:] if name == PRINTED else line)
+        count += 1
+    return {name: count}
 
 
 def _by_several(several: int, asked: Asked, kinds: "tuple[Kind, ...]", notes: "Notes", files: Files) -> Counts:

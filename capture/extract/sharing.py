@@ -47,10 +47,7 @@ class Share:
     parents: dict[str, str] = field(default_factory=dict)  # session of a sub-agent → session or agent that started it
 
     def __contains__(self, sid: object) -> bool:
-        root, seen = str(sid), set[str]()
-        while (parent := self.parents.get(root)) and root not in seen:
-            seen.add(root)
-            root = parent
+        root = root_of(str(sid), self.parents)
         return zlib.crc32(root.encode("utf-8", "surrogatepass")) % self.of == self.number
 
 
@@ -75,9 +72,25 @@ def parents_in(source: Source) -> dict[str, str]:
     """Which session works for which, as the flow records say."""
     found: dict[str, str] = {}
     for line in whole_lines(source.log / FLOWS) if source.log else ():
-        if PARENT in line and (record := parse(line)) and isinstance(client := record.get("client"), dict):
-            found.setdefault(str(record.get("sid")), str(client.get("parent_id")))
+        if PARENT in line and (record := parse(line)) and (parent := parent_of(record)):
+            found.setdefault(str(record.get("sid")), parent)
     return found
+
+
+def parent_of(record: dict[str, Any]) -> str | None:
+    """Whom the session of a flow record works for."""
+    client = record.get("client")
+    parent = client.get("parent_id") if isinstance(client, dict) else None
+    return str(parent) if parent else None
+
+
+def root_of(sid: str, parents: dict[str, str]) -> str:
+    """The session that a session works for in the end."""
+    root, seen = sid, set[str]()
+    while (parent := parents.get(root)) and root not in seen:
+        seen.add(root)
+        root = parent
+    return root
 
 
 def share(
@@ -131,7 +144,7 @@ def _work(
     items = _items(source, mine, notes)
     with ExitStack() as stack:
         out = {name: stack.enter_context(open(path, "wb", 1 << 18)) for name, path in done.files.items()}
-        for place, kind, row in _rows(watched(items, notes) if mine.number == 0 else items, kinds, within):
+        for place, kind, row in placed(watched(items, notes) if mine.number == 0 else items, kinds, within):
             name = "rows" if named else kind
             line = json_line({"kind": kind, **row} if named else row)
             out[name].write(line)
@@ -140,7 +153,7 @@ def _work(
     return done
 
 
-def _rows(items: Iterable[Item], kinds: Iterable[Kind], within: Within) -> Iterator[tuple[int, str, Row]]:
+def placed(items: Iterable[Item], kinds: Iterable[Kind], within: Within) -> Iterator[tuple[int, str, Row]]:
     """(where in the log, kind, row): as `extract` of what `turns.run` says."""
     one, pairing, place = Pass(kinds, within), Pairing(), 0
     for item in items:
@@ -171,12 +184,21 @@ def _lines(source: Source, mine: Share, notes: Notes) -> Iterator[tuple[int, byt
     """The lines of its sessions; those that name no session are the first one's, to be noted."""
     known: dict[bytes, bool] = {b"": mine.number == 0}
     for offset, raw in engine.lines(source, Wanted(Holds.ALL), notes):
-        at = raw.rfind(SID)
-        sid = raw[at + len(SID) : raw.find(b'"', at + len(SID))] if at > 0 else _spaced(raw)
+        sid = _sid(raw)
         if (own := known.get(sid)) is None:
             own = known[sid] = _unescaped(sid) in mine
         if own:
             yield offset, raw
+
+
+def sid_of(raw: bytes) -> str:
+    """The session that a line names; empty where it names none."""
+    return _unescaped(_sid(raw))
+
+
+def _sid(raw: bytes) -> bytes:
+    at = raw.rfind(SID)
+    return raw[at + len(SID) : raw.find(b'"', at + len(SID))] if at > 0 else _spaced(raw)
 
 
 def _spaced(raw: bytes) -> bytes:

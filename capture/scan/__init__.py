@@ -78,12 +78,11 @@ def usages(
         found = facts.usages(
             source,
             lambda start, notes: index.lines(source, Wanted(holds), notes, start=start),
-            lambda lines, notes: Reading(source.name, source.log, Nothing(), notes).items(lines, join=False),
             notes,
         )
     else:
         lines = _lines(source, holds, engine, sids, notes)
-        found = _folded(Reading(source.name, source.log, Nothing(), notes, sids).items(lines, join=False))
+        found = _folded(Reading(source.name, source.log, Nothing(), notes, sids).items(lines))
     return first_hand(each for each in found if sids is None or each.sid in sids)
 
 

@@ -15,7 +15,7 @@ type Lines = Iterator[tuple[int, bytes]]  # (byte offset, raw line with its newl
 
 BUFFER = 1 << 20  # bytes read at once
 MAX_BAD = 1000  # bad lines kept one by one; all are counted
-MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5": "zst"}  # how compressed files begin
+MAGIC = {b"\x1f\x8b\x08": "gz", b"\x28\xb5\x2f\xfd": "zst"}  # how compressed files begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Notes:
     count: int = 0  # of all bad lines
     read: int = 0  # bytes of the lines file, as stored
     total: int = 0  # 0: not known
+    indexed: tuple[int, int] = (0, 0)  # how far the index goes now: bytes, and where its last line begins
 
     def add(self, file: str, offset: int, why: str) -> None:
         self.count += 1
@@ -123,7 +124,8 @@ def _regular(path: Path) -> bool:
 
 def _packed(path: Path) -> str | None:
     with open(path, "rb") as file:
-        return MAGIC.get(file.read(2))
+        begin = file.read(4)
+    return next((suffix for magic, suffix in MAGIC.items() if begin.startswith(magic)), None)
 
 
 def _zstandard(path: Path) -> IO[bytes]:
@@ -153,7 +155,10 @@ def _zstandard(path: Path) -> IO[bytes]:
                     return 0
                 if self.frame is None or self.frame.eof:
                     self.frame = zstandard.ZstdDecompressor().decompressobj()
-                self.ready = self.frame.decompress(data)
+                try:
+                    self.ready = self.frame.decompress(data)
+                except zstandard.ZstdError as error:
+                    raise OSError(str(error)) from None  # as gzip says it
             count = min(len(room), len(self.ready))
             room[:count], self.ready = self.ready[:count], self.ready[count:]
             return count

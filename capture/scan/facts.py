@@ -4,64 +4,62 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from capture.scan.base import Lines, Notes, Source
+from capture.scan.beside import Nothing
 from capture.scan.index import Lock, edge, open_private, place_of, read_checked, write_checked
 from capture.scan.kinds import version
-from capture.scan.reading import Item
+from capture.scan.reading import Reading
 from capture.scan.usage import Tally, Usage, fact, row
 
-FORMAT = 1
+FORMAT = 2
 HEAD, ROWS = "usages.head", "usages"
 
 type Read = Callable[[int, Notes], Lines]  # (from a line's offset on) → lines with usage
-type Parse = Callable[[Lines, Notes], Iterator[Item]]
 
 
-def usages(source: Source, read: Read, parse: Parse, notes: Notes) -> Iterator[Usage]:
+def usages(source: Source, read: Read, notes: Notes) -> Iterator[Usage]:
     """All facts; those that are new are kept."""
     place = place_of(source)
     with open(source.lines or "", "rb") as log, Lock(place, "usages.lock") as mine:
         head, kept = _load(place, log.fileno())
+        before = head["covered"]
         noted = Notes()
         for offset, why in head["bad"]:
             noted.add(source.name, offset, why)
         noted.count = head["bad_count"]
-        tally, new, state = Tally(head["open"]), list[Usage](), dict[str, Any]()
+        tally, new, torn = Tally(head["open"]), list[Usage](), list[tuple[int, bytes]]()
+        reading = Reading(source.name, source.log, Nothing(), noted)
 
         def whole(lines: Lines) -> Lines:
-            """The lines; remembers what is known when the last whole one is over."""
+            """The whole lines; remembers how far they go."""
             for offset, raw in lines:
                 if raw.endswith(b"\n"):
                     head.update(last_at=offset, covered=offset + len(raw))
+                    yield offset, raw
                 else:
-                    state.update(_state(tally, new, noted))
-                yield offset, raw
+                    torn.append((offset, raw))
 
-        for item in parse(whole(read(head["covered"], notes)), noted):
+        for item in chain(reading.more(whole(read(head["covered"], notes))), reading.settled()):
             new += tally.feed(item)
-        head.update(state or _state(tally, new, noted))
-        if mine and head["covered"]:
+        if notes.indexed[0] > head["covered"]:  # nothing more is in the lines up to there
+            head.update(covered=notes.indexed[0], last_at=notes.indexed[1])
+        if mine and head["covered"] > before and not reading.partial:
+            head.update(open=tally.rows, bad=[(bad.offset, bad.why) for bad in noted.bad], bad_count=noted.count)
             with suppress(OSError):
-                _save(place, log.fileno(), head, [row(each) for each in new[: head.pop("count")]])
+                _save(place, log.fileno(), head, [row(each) for each in new])
+        for item in chain(reading.more(torn), reading.close()):
+            new += tally.feed(item)
     notes.bad += noted.bad
     notes.count += noted.count
     yield from kept
     yield from new
     yield from tally.close()
-
-
-def _state(tally: Tally, new: list[Usage], noted: Notes) -> dict[str, Any]:
-    return {
-        "open": tally.rows,
-        "count": len(new),
-        "bad": [(bad.offset, bad.why) for bad in noted.bad],
-        "bad_count": noted.count,
-    }
 
 
 def _load(place: Path, log: int) -> tuple[dict[str, Any], Iterator[Usage]]:

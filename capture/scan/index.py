@@ -12,7 +12,6 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import compress
@@ -71,9 +70,12 @@ def lines(source: Source, wanted: Wanted, notes: Notes, sids: frozenset[str] | N
         return
     with open(source.lines, "rb", buffering=BUFFER) as file, Lock(place_of(source), "lock") as mine:
         index = Index(place_of(source), file.fileno())
-        yield from cut(file.fileno(), index.find(wanted.holds, sids, start), notes)
-        file.seek(max(start, index.head.covered))
-        yield from index.go_on(file, wanted, notes, mine and start <= index.head.covered)
+        if start < index.head.covered or index.head.covered < notes.total:
+            index.load()
+            yield from cut(file.fileno(), index.find(wanted.holds, sids, start), notes)
+            file.seek(max(start, index.head.covered))
+            yield from index.go_on(file, wanted, notes, mine and start <= index.head.covered)
+        notes.indexed = (index.head.covered, index.head.last_at)
     notes.read = notes.total
 
 
@@ -125,14 +127,21 @@ class Index:
 
     def __init__(self, place: Path, log: int) -> None:
         self.place = place
-        self.head, self._columns = _load(place, log)
+        self.head = _head(place, log)
+        self._columns: dict[str, Any] = {}  # see `load`
         self._log = log
         self._numbers: dict[bytes, int] = {}  # by a flow's id as it stands in the line
         self._kinds = Kinds()
 
+    def load(self) -> None:
+        """Maps the columns; when they are not what the head says, this is an empty index."""
+        self._columns = _load(self.place, self.head)
+        if not self._columns:
+            self.head = Head()
+
     def find(self, holds: int, sids: frozenset[str] | None, start: int = 0) -> Iterator[tuple[int, int]]:
         """(begin, end) of the covered lines from an offset on that may hold some of it."""
-        if not self.head.records:
+        if not self._columns:
             return
         kinds = self._columns["kinds"]
         offsets = memoryview(self._columns["offsets"]).cast("Q")
@@ -159,7 +168,7 @@ class Index:
         """The lines behind what is covered; when the index is `mine` to write, they are in it afterwards."""
         if mine:
             self._numbers = {orjson.dumps(orjson.loads(name)[0])[1:-1]: number for number, name in enumerate(self._names(), 1)}
-        offset, new = self.head.covered, _New()
+        offset, new = file.tell(), _New()
         holds, kinds, numbers = wanted.holds, self._kinds, self._numbers
         add_offset, add_kind, add_flow = new.offsets.append, new.kinds.append, new.flows.append
         try:
@@ -182,14 +191,13 @@ class Index:
                     notes.read = begin
                     yield begin, raw
                 if len(new.offsets) >= SAVE:
-                    self._save(new, offset)
+                    mine = self._save(new, offset)
         finally:
             if mine and new.offsets:
-                with suppress(OSError):
-                    self._save(new, offset)
+                self._save(new, offset)
 
     def _names(self) -> list[bytes]:
-        return self._columns["names"][:].splitlines() if self.head.records else []
+        return self._columns["names"][:].splitlines() if self._columns else []
 
     def _number(self, new: "_New", name: bytes, raw: bytes) -> int:
         """The number of a flow that is named for the first time; nobody's where its line is odd."""
@@ -201,7 +209,17 @@ class Index:
         self._numbers[name] = len(self._numbers) + 1
         return self._numbers[name]
 
-    def _save(self, new: "_New", covered: int) -> None:
+    def _save(self, new: "_New", covered: int) -> bool:
+        """Whether what is new could be kept: the disk may be full, and anybody may delete an index at any time."""
+        try:
+            self._append(new, covered)
+        except OSError:
+            return False
+        finally:
+            new.clear()
+        return True
+
+    def _append(self, new: "_New", covered: int) -> None:
         """Appends what is new, then says so: until then it does not count."""
         head = self.head
         if not head.records:
@@ -227,7 +245,6 @@ class Index:
         head.covered, head.records, head.last_at = covered, head.records + len(new.offsets), new.offsets[-1]
         head.first, head.last = edge(self._log, 0), edge(self._log, head.last_at)
         write_checked(self.place / "head", asdict(head))
-        new.clear()
 
 
 class _New:
@@ -241,23 +258,35 @@ class _New:
         del self.offsets[:], self.kinds[:], self.flows[:], self.names[:]
 
 
-def _load(place: Path, log: int) -> tuple[Head, dict[str, Any]]:
-    """Head and columns of an index that fits the log; an empty head and nothing else otherwise."""
+def _head(place: Path, log: int) -> Head:
+    """The head of an index that fits the log; an empty one otherwise."""
     found = read_checked(place / "head")
     status = os.fstat(log)
     try:
         head = Head(**found) if isinstance(found, dict) else Head()
         fits = (head.inode, head.device, head.shapes, head.format) == (status.st_ino, status.st_dev, version(), FORMAT)
         if not fits or not head.records or head.covered > status.st_size:
-            return Head(), {}
-        if (head.first, head.last) != (edge(log, 0), edge(log, head.last_at)):
-            return Head(), {}
-        columns = {name: _map(place / name, head.sizes[name]) for name in COLUMNS}
-        if any(zlib.crc32(columns[name]) != head.sums[name] for name in COLUMNS):
-            return Head(), {}
-        return head, columns
+            return Head()
+        return head if (head.first, head.last) == (edge(log, 0), edge(log, head.last_at)) else Head()
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return Head(), {}
+        return Head()
+
+
+def _load(place: Path, head: Head) -> dict[str, Any]:
+    """The columns of an index; nothing when they are not as its head says."""
+    try:
+        columns = {name: _map(place / name, head.sizes[name]) for name in COLUMNS} if head.records else {}
+        return columns if all(_sum(found) == head.sums[name] for name, found in columns.items()) else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _sum(column: Any) -> int:
+    """The checksum of a column, whose pages then take no memory until they are looked at again."""
+    found = zlib.crc32(column)
+    if isinstance(column, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        column.madvise(mmap.MADV_DONTNEED)
+    return found
 
 
 def _map(path: Path, size: int) -> Any:

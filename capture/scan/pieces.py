@@ -21,6 +21,7 @@ COUNTS = "counts"  # first in the name of a block whose pieces also count tokens
 GEMINI = frozenset(("candidates", "usageMetadata", "modelVersion", "responseId", "createTime"))
 CANDIDATE = frozenset(("content", "index", "avgLogprobs"))
 PART = frozenset(("text", "thought"))
+NUMBERS = (int, list).__contains__  # what counts may consist of
 
 
 def anthropic(payload: Json) -> Piece:
@@ -72,7 +73,10 @@ def gemini(payload: Json) -> Piece:
     (part,) = content["parts"]
     if not candidate.keys() <= CANDIDATE or candidate.get("finishReason") or not part.keys() <= PART or not part["text"]:
         return None
-    return (COUNTS, part.get("thought"), said.get("responseId"), said.get("modelVersion")), part["text"]
+    counts = said.get("usageMetadata", {})
+    if not all(map(NUMBERS, map(type, counts.values()))):
+        return None  # a later one replaces an earlier one only where it says as much
+    return (COUNTS, part.get("thought"), said.get("responseId"), said.get("modelVersion"), *counts), part["text"]
 
 
 def chat(payload: Json) -> Piece:

@@ -6,7 +6,7 @@ from typing import Any
 
 from capture import providers
 from capture.events import Event, MessageStarted, ReasoningDelta, TextDelta, ToolArgumentsDelta, UsageReported
-from capture.files import safe_name
+from capture.files import parse, safe_name
 from capture.jsonl import loads
 from capture.scan.base import Lines, Notes
 from capture.scan.beside import Nothing
@@ -19,6 +19,7 @@ type Item = dict[str, Any] | Deltas
 MAX_TEXT = 1 << 20  # characters of one run that wait for its end
 MAX_RUNS = 2_000  # flows whose runs wait
 TURNING = ("request.", "codex.", "claude.user_prompt", "claude.stop", "turn.user_message")  # how events begin
+COUNT_SIZE = len(COUNT)
 MAX_FRAME = 256 << 20  # characters of a frame in parts
 NAMES = ("event", "t", "line", "metadata", "flow_id", "data_count", "sid")
 TYPES = (str, str, str, str, str, int, str)
@@ -28,7 +29,7 @@ SPECIAL = frozenset(("part", "cut", "sha256", "base64"))  # in the metadata: the
 class Run:
     """Pieces of one block that follow each other in their flow."""
 
-    __slots__ = ("block", "event", "flow_id", "latest", "sid", "size", "t", "template", "texts", "whole")
+    __slots__ = ("block", "event", "flow_id", "latest", "offset", "sid", "size", "t", "template", "texts", "whole")
 
     def __init__(self, block: Block, event: Event, record: dict[str, Any], text: str) -> None:
         self.block = block
@@ -37,24 +38,28 @@ class Run:
         self.sid: str = record["sid"]
         self.t: str = record["t"]
         self.latest: bytes | str = self.t  # the last line, or its time
+        self.offset = 0  # of the last line
         self.template: Template = NOWHERE
         self.texts = [text]
         self.size = len(text)
         self.whole: dict[str, Any] | None = record if block[0] == COUNTS else None  # the last piece, where it says more
 
     def items(self) -> Iterator[Item]:
-        """The pieces as one, and after them the last one where that is to be given whole."""
+        """The pieces as one, and after them the last one where that is to be given whole: with `first_t`, the time of the first."""
         texts = self.texts[:-1] if self.whole else self.texts
         if texts:
             event = with_text(self.event, "".join(texts))
             yield Deltas(self.flow_id, self.sid, self.t, self._last_t(), len(texts), event)
         if self.whole:
+            if isinstance(self.latest, bytes) and (record := parse(self.latest)):
+                self.whole = _with_payload(record, record["line"].removeprefix("data: "), self.offset)
+            self.whole["first_t"] = self.t
             yield self.whole
 
     def _last_t(self) -> str:
         if isinstance(self.latest, str):
             return str(self.latest)
-        return self.latest[self.template.at - TIME : self.template.at].decode()
+        return self.latest[self.template.at - TIME : self.template.at].decode("utf-8", "replace")
 
 
 def with_text(event: Event, text: str) -> Event:
@@ -110,12 +115,14 @@ class Reading:
                     and raw[end + about.after_size : flow].isdigit()
                     and raw.startswith(about.tail, flow)
                     and raw.endswith(about.last)
+                    and raw[count + COUNT_SIZE : about.count_end].isdigit()
                 ):
                     start, end = about.span(raw, count)
                 if start and (text := unescaped(raw[start:end])) is not None:
                     run.texts.append(text)
                     run.size += len(text)
                     run.latest = raw
+                    run.offset = offset
                     continue
             if found := closely(offset, raw, join):
                 yield from found
@@ -164,7 +171,7 @@ class Reading:
     def _begin(self, run: Run, raw: bytes) -> Iterator[Item]:
         """Holds a new run; gives the oldest one when there are too many."""
         self._runs[run.flow_id] = run
-        if run.whole is None and (about := template(raw, run.texts[0])):
+        if about := template(raw, run.texts[0]):
             run.template = about
             self._named[about.name] = run
         if len(self._runs) > MAX_RUNS:
@@ -175,6 +182,11 @@ class Reading:
         if self._named.get(run.template.name) is run:
             del self._named[run.template.name]
         return run
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame waits for its last parts."""
+        return bool(self._parts)
 
     def settled(self) -> Iterator[Item]:
         """The runs of pieces that waited for more."""

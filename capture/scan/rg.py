@@ -63,20 +63,16 @@ def _named(wanted: Wanted, name: str) -> Iterator[str]:
     if verdict is False:
         yield _escaped(name) + '"'
     elif verdict is not True and len(verdict) == 1:
-        for needle, _, holds in verdict[0]:
-            if not needle or holds & wanted.holds:
+        for _, texts, holds in verdict[0]:
+            if holds or not all(texts):
                 return  # a line that fits a later shape may fit this one first
-            yield _escaped(name) + '".*' + _spaced(_escaped(needle.decode()))
+            for text in texts:
+                yield _escaped(name) + '".*' + kinds.spaced(_escaped(text.decode()))
 
 
 def _escaped(text: str) -> str:
     """A pattern for a text that both Rust's engine and RE2 take."""
     return re.escape(text).replace("\\ ", " ")
-
-
-def _spaced(pattern: str) -> str:
-    """A pattern of JSON in JSON that takes it with spaces too, where `kinds.needles` does."""
-    return pattern.replace('\\\\":', '\\\\": ?').replace(',\\\\"', ', ?\\\\"')
 
 
 def worth(holds: Holds) -> bool:

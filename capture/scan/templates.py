@@ -13,9 +13,10 @@ TIME = 23  # characters of `t`
 NAME = 36  # characters of a flow's id that are looked up: a UUID
 TEXTS = re.compile(rb'\\"(?:text|thinking|partial_json|delta|content|reasoning_content|reasoning|arguments)\\": ?\\"')
 HOLES = re.compile(  # what else differs from piece to piece
-    rb'\\"sequence_number\\": ?(?P<number>\d+)|\\"(?:obfuscation|timestamp)\\": ?\\"(?P<word>[^"\\]*)\\"'
+    rb'\\"(?:sequence_number|\w*[tT]okenCount)\\": ?(?P<number>\d+)|\\"(?:obfuscation|timestamp)\\": ?\\"(?P<word>[^"\\]*)\\"'
 )
 QUOTE, BACKSLASH = b'\\"', 92  # a quote of the payload; the byte before it, where it does not end its string
+WORD = 34  # the last byte before a hole that holds a word; before any other stands a number
 
 type Literals = tuple[bytes, ...]
 
@@ -30,6 +31,7 @@ class Template:
         "at",
         "back",
         "begin",
+        "count_end",
         "head",
         "head_holes",
         "last",
@@ -49,6 +51,7 @@ class Template:
         self.tail = raw[flow : count + len(COUNT)]
         self.back = count - flow
         self.last = raw[raw.index(b",", count + len(COUNT)) :]
+        self.count_end = -len(self.last)
         self.name = raw[count - NAME : count]
         self.head_holes = split(self.head)
         self.after_holes = split(self.after)
@@ -66,7 +69,13 @@ class Template:
             if end <= 0 or raw[end - 1] == BACKSLASH:
                 return 0, 0
         digits, flow = past(raw, end, self.after_holes), count - self.back
-        if digits > 0 and raw[digits:flow].isdigit() and raw.startswith(self.tail, flow) and raw.endswith(self.last):
+        if (
+            digits > 0
+            and raw[digits:flow].isdigit()
+            and raw.startswith(self.tail, flow)
+            and raw.endswith(self.last)
+            and raw[count + len(COUNT) : self.count_end].isdigit()
+        ):
             return start, end
         return 0, 0
 
@@ -89,7 +98,10 @@ def past(raw: bytes, at: int, literals: Literals) -> int:
     at += len(first)
     for literal in literals[1:]:
         end = raw.find(literal[:2], at, at + 100)
-        if end < 0 or not raw.startswith(literal, end) or not (end == at or raw[at:end].translate(None, b"-:.").isalnum()):
+        if end < 0 or not raw.startswith(literal, end):
+            return 0
+        hole = raw[at:end]
+        if not (hole.isdigit() if raw[at - 1] != WORD else not hole or hole.translate(None, b"-:.").isalnum()):
             return 0
         at = end + len(literal)
     return at

@@ -13,8 +13,6 @@ from capture.scan.reading import Item
 CHAT = providers.called("openai", "chat")
 MAX_OPEN = 4096  # answers that may still get a report; the one that got none for longest is over
 
-NUMBERS = (int, list).__contains__  # what usage may consist of for a later one to replace an earlier one
-
 type Row = list[Any]  # a fact as it stands in the index
 
 
@@ -49,68 +47,29 @@ class Tally:
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._open: dict[str, Open] = {row[0]: Open(fact(row[3:]), row[1], row[2]) for row in rows}  # by flow and telling
-        self._said: dict[str, tuple[Any, ...]] = {}  # by flow: what a counting frame was like
-        self._waiting: dict[str, dict[str, Any]] = {}  # by flow: the latest of its like
 
     def feed(self, record: Item) -> list[Usage]:
-        """The answers that are over with this record."""
-        if not isinstance(record, dict) or "data_count" not in record or self._later(record):
-            return []
+        """The answers that are over with this record. Pieces may be joined: of those that count, the last one is given whole."""
         over: list[Usage] = []
-        if waiting := self._waiting.pop(record["flow_id"], None):
-            over += self._fed(waiting)
-        over += self._fed(record)
-        while len(self._open) > MAX_OPEN:
-            key = next(iter(self._open))
-            over += self._fed(self._waiting.pop(key, None))
-            over += self._close(key)
-        return over
-
-    def _fed(self, record: dict[str, Any] | None) -> list[Usage]:
-        over: list[Usage] = []
-        for event in meaning(record) if record else ():
+        if not isinstance(record, dict) or "data_count" not in record:
+            return over
+        for event in meaning(record):
             if isinstance(event, UsageReported):
-                self._reported(record or {}, event)
+                self._reported(record, event)
             elif isinstance(event, MessageStarted):
-                over += self._started(record or {}, event)
+                over += self._started(record, event)
+        while len(self._open) > MAX_OPEN:
+            over += self._close(next(iter(self._open)))
         return over
-
-    def _later(self, record: dict[str, Any]) -> bool:
-        """Whether a frame only says again, with later numbers, what one before it said: then it waits for the next such one.
-
-        Gemini counts in every frame. To understand each takes as long as all else.
-        """
-        payload = record["payload"]
-        inner = payload.get("response", payload) if isinstance(payload, dict) else None
-        usage = inner.get("usageMetadata") if isinstance(inner, dict) else None
-        if not isinstance(usage, dict) or not isinstance(inner, dict):
-            return False
-        flow_id = record["flow_id"]
-        said = (inner.get("responseId"), inner.get("modelVersion"), record["metadata"].partition('"us":')[0], *usage)
-        if self._said.get(flow_id) == said and flow_id in self._open and all(map(NUMBERS, map(type, usage.values()))):
-            self._waiting[flow_id] = record
-            return True
-        if len(self._said) > MAX_OPEN:
-            self._said.clear()
-        self._said[flow_id] = said
-        return False
 
     def close(self) -> Iterator[Usage]:
-        self._settle()
         for key in list(self._open):
             yield from self._close(key)
 
     @property
     def rows(self) -> list[Row]:
         """What is open, for `__init__`."""
-        self._settle()
         return [[key, each.message_id, each.reported, *row(each.fact)] for key, each in self._open.items()]
-
-    def _settle(self) -> None:
-        """Takes in what waits: later numbers of answers that are open, which close none."""
-        for record in self._waiting.values():
-            self._fed(record)
-        self._waiting.clear()
 
     def _started(self, record: dict[str, Any], event: MessageStarted) -> Iterator[Usage]:
         """A message with another id is another answer."""
@@ -187,9 +146,9 @@ def fact(found: Row) -> Usage:
 
 def _begin(record: dict[str, Any]) -> Open:
     metadata = _metadata(record)
-    return Open(
-        Usage(record["flow_id"], record["sid"], record["t"], metadata.get("provider"), None, metadata.get("cwd"), UsageReported())
-    )
+    t = record.get("first_t", record["t"])
+    found = Usage(record["flow_id"], record["sid"], t, metadata.get("provider"), None, metadata.get("cwd"), UsageReported())
+    return Open(found)
 
 
 def _key(record: dict[str, Any], event: UsageReported) -> str:
