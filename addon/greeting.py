@@ -10,6 +10,7 @@ from mitmproxy import ctx
 
 from capture.files import FLOWS, default_directory, size_of, whole_lines
 from capture.proxy import Proxy, agent_environment, bundle, command_name
+from capture.state import password_file
 
 
 class Greeting:
@@ -26,7 +27,8 @@ class Greeting:
         confdir = Path(ctx.options.confdir).expanduser()
         server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
         addresses = server.listen_addrs()  # none in local mode
-        found = Proxy("", addresses[0][1] if addresses else 0, os.getpid(), confdir, None, None)
+        password = password_file() if ctx.options.sse_password else None
+        found = Proxy("", addresses[0][1] if addresses else 0, os.getpid(), confdir, None, None, password)
         lines = ["", f"  proxy  {found.url}"] if addresses else [""]
         if web := getattr(ctx.master, "web_url", None):
             lines.append(f"  web    {web}")
@@ -36,6 +38,13 @@ class Greeting:
 
     def _how_to_use(self, found: Proxy) -> list[str]:
         lines = ["An agent of your choice, in another terminal:", "", f"  {command_name()} run -- claude", ""]
+        if found.password_file:  # not to be printed: a terminal is remembered, and looked at
+            return [
+                *lines,
+                "The proxy asks for a password; `capture run` knows it, and so does a shell after",
+                "",
+                f'  eval "$({command_name()} env)"',
+            ]
         lines += ["or, by hand, paste and start it:", ""]
         lines += [f"  export {name}={value}" for name, value in agent_environment(found, bundle(found.ca)).items()]
         return [*lines, "  unset NO_PROXY no_proxy"]

@@ -1,5 +1,6 @@
 """Files of the log directory: what they are called, who may read them, their whole lines."""
 
+import errno
 import os
 import re
 import stat
@@ -58,8 +59,10 @@ def private_directory(path: Path, marks: tuple[str, ...], choose: str = CHOOSE) 
     """A directory of ours, 0700 whatever the umask; parents that are missing are made the same way. Raises OSError, Unusable.
 
     One that others can look into is closed to them when it is empty or holds one of `marks` (glob patterns); else it is left
-    alone: to close /tmp or a home to all others breaks more than it protects.
+    alone: to close /tmp or a home to all others breaks more than it protects. No link that somebody may have planted is
+    followed.
     """
+    _refuse_planted(Path(os.path.abspath(path)), choose)
     for missing in reversed([parent for parent in (path, *path.parents) if not parent.exists()]):
         missing.mkdir(0o700, exist_ok=True)
         missing.chmod(0o700)
@@ -76,17 +79,99 @@ def private_directory(path: Path, marks: tuple[str, ...], choose: str = CHOOSE) 
     return path
 
 
+def _refuse_planted(path: Path, choose: str) -> None:
+    """Raises Unusable where somebody else decides what an absolute path leads to: by a link, or as the owner of its parent."""
+    there = [(place, status) for place in (path, *path.parents) if (status := _status(place))]
+    for place, status in there:
+        if stat.S_ISLNK(status.st_mode) and not _is_trusted(place, status, near=place in (path, path.parent)):
+            raise Unusable(f"{place} is a symbolic link (to {os.readlink(place)}), which is not followed: {choose}")
+    above = next((status for place, status in there if place != path), None)
+    if above and above.st_uid not in (0, os.geteuid()):
+        raise Unusable(f"{path} is in a directory of another user: {choose}")
+
+
+def _is_trusted(link: Path, status: os.stat_result, near: bool) -> bool:
+    """Whether a link on the way to a directory may be followed.
+
+    The directory itself (it has no parent in `near` that is ours to choose) never is a link, nor is what it stands in, but for
+    the system's (macOS has one at /tmp); further up those of ours and of the system are followed where nobody else can put one.
+    """
+    if near:
+        return status.st_uid == 0 != os.geteuid()
+    mode = link.parent.stat().st_mode
+    return status.st_uid in (0, os.geteuid()) and (not mode & 0o002 or bool(mode & stat.S_ISVTX))
+
+
 def inside(path: Path) -> Path:
-    """A directory inside the log: whatever it holds is ours."""
-    return private_directory(path, ANYTHING)
+    """A directory inside the log: whatever it holds is ours. The way to the log was looked at by `prepare`."""
+    return path if _is_private(path) and _is_private(path.parent) else private_directory(path, ANYTHING)
 
 
-def open_private(path: Path, flags: int = 0) -> int:
-    """A descriptor to append to a file of ours, 0600, that is no link."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
-    if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-        os.fchmod(descriptor, 0o600)
+def _is_private(path: Path) -> bool:
+    """Whether a path is a directory of ours, 0700, and no link to one."""
+    status = _status(path)
+    return status is not None and status.st_mode == stat.S_IFDIR | 0o700 and status.st_uid == os.geteuid()
+
+
+def open_private(path: Path, flags: int = 0, choose: str = CHOOSE) -> int:
+    """A descriptor to append to a file of ours, 0600, that is no link and nothing else but a file. Raises OSError, Unusable.
+
+    `flags`: O_TRUNC or none. What is refused is neither changed nor emptied.
+    """
+    refuse_odd(path, choose)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # it came since we looked
+            raise Unusable(f"{path} is a symbolic link: move it away, or {choose}") from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        _refuse_odd(path, status, choose)
+        if stat.S_IMODE(status.st_mode) != 0o600:
+            os.fchmod(descriptor, 0o600)
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    except (OSError, Unusable):
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+def is_ordinary(path: Path) -> bool:
+    """Whether there is a file of ours: no link, no second name for another file, nothing but a file."""
+    status = _status(path)
+    return status is not None and not _oddity(status)
+
+
+def refuse_odd(path: Path, choose: str = CHOOSE) -> None:
+    """Raises Unusable when what stands at a path is not an ordinary file of ours; nothing is fine."""
+    if status := _status(path):
+        _refuse_odd(path, status, choose)
+
+
+def _refuse_odd(path: Path, status: os.stat_result, choose: str) -> None:
+    if oddity := _oddity(status):
+        raise Unusable(f"{path} {oddity}: move it away, or {choose}")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Of what stands at a path itself, also when it is a link; None when nothing does."""
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _oddity(status: os.stat_result) -> str:
+    """What is wrong with a file that should be ours alone; "" when nothing is."""
+    if stat.S_ISLNK(status.st_mode):
+        return "is a symbolic link"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a file"
+    if status.st_uid != os.geteuid():
+        return "belongs to another user"
+    return "has another name elsewhere (a hard link)" if status.st_nlink > 1 else ""
 
 
 def moved_away(path: Path, descriptor: int) -> bool:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from capture.files import ENDS, FILES, FLOWS, inside, moved_away, open_private, records_since, size_of
+from capture import purges
+from capture.files import ENDS, FILES, FLOWS, inside, is_ordinary, moved_away, open_private, records_since, refuse_odd, size_of
 from capture.jsonl import Kind, dumps
 
 
@@ -27,6 +28,7 @@ class Presence:
             living = 0
             folder = directory / "proxies"
             for path in sorted([*folder.glob("*.json"), *folder.glob("*.dead")]):
+                refuse_odd(path)
                 descriptor = _lock(path)
                 if descriptor is None:
                     living += 1
@@ -74,8 +76,11 @@ class Presence:
 
     def orphans(self) -> Iterator[tuple[dict[str, Any], int]]:
         """(flow record, where the lines of its proxy begin) of proxies that are dead, whose end is missing."""
+        purged = purges.last(self._directory)
         for path, _, facts in self._dead:
             offsets = facts.get("offsets") or {}
+            if purged >= float(facts.get("written") or facts.get("started") or 0):
+                offsets = {}  # the files are shorter now
             started = {}
             for record in records_since(self._directory / FLOWS, offsets.get("flows", 0)):
                 if record.get("proxy") == path.stem:
@@ -101,13 +106,21 @@ class Presence:
 def living(directory: Path) -> list[dict[str, Any]]:
     """What the proxies that write to this directory now say of themselves, the newest last."""
     found = []
-    for path in sorted((directory / "proxies").glob("*.json"), key=lambda path: path.stat().st_mtime):
+    for path in sorted(filter(is_ordinary, (directory / "proxies").glob("*.json")), key=_written):
         descriptor = _lock(path)
         if descriptor is None:
             found.append(_facts(path))
         else:
             os.close(descriptor)
     return [facts for facts in found if facts]
+
+
+def _written(path: Path) -> float:
+    """When (Unix seconds); 0 when the file has gone, with its proxy, since its name was read."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _lock(path: Path) -> int | None:

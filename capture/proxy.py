@@ -1,33 +1,31 @@
-"""Proxies: their safe settings, how to find one that runs, how to start one, and what an agent must be told to use it."""
+"""Proxies: their safe settings, how to find one that runs, and what an agent must be told to use it."""
 
 import fcntl
-import hashlib
 import os
-import secrets
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import certifi
 
-from capture.files import Unusable, private_directory
+from capture.files import Unusable, open_private, private_directory
 from capture.presence import living
+from capture.state import kept, read_password, state_directory
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PORT, WEB_PORT = 9110, 9115
-CA_FILE = "mitmproxy-ca-cert.pem"
-SALT_BYTES = 32
+USER = "capture"  # whose password it is; the name tells nobody anything
+CA_KEY, CA_FILE = "mitmproxy-ca.pem", "mitmproxy-ca-cert.pem"
+LOCK = ".sse-capture.lock"
+CHOOSE = "name another with --confdir"
 SILENCE = 14_400  # seconds a connection may be silent: a model may think for long, and mitmproxy's 600 cut it
-START_TIMEOUT = 30.0  # seconds until a started proxy must be listening (1-2 s is usual)
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy", "ALL_PROXY", "all_proxy")
 CA_VARIABLES = (
@@ -57,10 +55,15 @@ class Proxy(NamedTuple):
     confdir: Path
     web_port: int | None
     owner: str | None
+    password_file: Path | None = None  # of one that asks for a password
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    def url_with_password(self) -> str:
+        """What an agent is told; the same as `url` for a proxy that asks for none. Raises Unusable."""
+        return self.url if self.password_file is None else f"http://{USER}:{read_password(self.password_file)}@{HOST}:{self.port}"
 
     @property
     def ca(self) -> Path:
@@ -83,9 +86,35 @@ def lives(proxy: Proxy, directory: Path) -> bool:
 
 
 def _proxy(facts: dict[str, Any]) -> Proxy:
+    password = facts.get("password_file")
     return Proxy(
-        facts["id"], int(facts["port"]), int(facts["pid"]), Path(facts["confdir"]), facts.get("web_port"), facts.get("owner")
+        id=facts["id"],
+        port=int(facts["port"]),
+        pid=int(facts["pid"]),
+        confdir=Path(facts["confdir"]),
+        web_port=facts.get("web_port"),
+        owner=facts.get("owner"),
+        password_file=Path(password) if password else None,
     )
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def without_password(url: str) -> str:
+    """A proxy's URL as it may be shown, and compared."""
+    scheme, slashes, rest = url.rstrip("/").rpartition("://")
+    return scheme + slashes + rest.rpartition("@")[2]
+
+
+def leads_nowhere(url: str) -> bool:
+    """Whether a URL is that of a proxy on this machine that does not run."""
+    parts = urlsplit(url)
+    return parts.hostname in (HOST, "localhost") and not answers(parts.port or 80)
 
 
 def free_port(wanted: int) -> int:
@@ -119,84 +148,51 @@ def arguments(
     return [*settings, *scripts, *extra]
 
 
+def asking(password: bool) -> tuple[str, ...]:
+    """The options of a proxy that asks for a password: not the password, for everybody can read a command line."""
+    return ("--set", "sse_password=true") if password else ()
+
+
 def _script(addon: str) -> Path:
     """A script that loads one of our addons and never changes.
 
     mitmproxy loads a script again when its file changes: an update of this checkout would cut the recording of open flows.
     """
     content = f"import sys\n\nsys.path.insert(0, {str(ROOT)!r})\n\nfrom {addon} import addons as addons\n"
-    return _kept(addon, ".py", content.encode())
+    return kept(addon, ".py", content.encode())
 
 
 def prepare_confdir(confdir: Path) -> Path:
     """mitmproxy's folder with the CA's private key: only ours to read."""
-    marks = ("*",) if confdir == default_confdir() else ("mitmproxy-ca*.pem", ".sse-capture.lock")
+    marks = ("*",) if confdir == default_confdir() else ("mitmproxy-ca*.pem", LOCK)
     try:
-        return private_directory(confdir, marks, "name another with --confdir")
+        private_directory(confdir, marks, CHOOSE)
+        for path in confdir.glob("mitmproxy-ca*"):
+            _check_certificate(path)
+        return confdir
     except OSError as error:
         raise Unusable(f"cannot write to {confdir} ({error.strerror}): choose another with --confdir") from None
+
+
+def _check_certificate(path: Path) -> None:
+    """Raises Unusable, OSError. A link to a file of ours is fine (mitmproxy only reads what exists); one to nothing is not."""
+    if not path.is_file() or path.stat().st_uid not in (0, os.geteuid()):
+        raise Unusable(f"{path} is not a file of yours: move it away, or {CHOOSE}")
+    needed = {CA_KEY: b"PRIVATE KEY", CA_FILE: b"BEGIN CERTIFICATE"}.get(path.name, b"")
+    if needed not in path.read_bytes():
+        raise Unusable(f"{path} is damaged: move {path.parent} away, the next start makes a new CA (agents are told of it)")
 
 
 @contextmanager
 def starting(confdir: Path) -> Iterator[None]:
     """One start at a time: two at once would make two CAs, and choose the same port."""
     prepare_confdir(confdir)
-    with open(confdir / ".sse-capture.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def own(directory: Path, confdir: Path, port: int = PORT, extra: tuple[str, ...] = ()) -> Iterator[Proxy]:
-    """A proxy for the caller alone: it ends with the context, and when the caller is killed. Raises Unusable."""
-    owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-    lifeline, ours = os.pipe()
-    options = ("--set", f"sse_lifeline={lifeline}", "--set", f"sse_owner={owner}", "-q", *extra)
-    program = [sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()"]
-    with ExitStack() as stack:
-        stack.callback(os.close, ours)
-        words = stack.enter_context(tempfile.TemporaryFile())  # a pipe that nobody reads would fill, and block the proxy
-        with starting(confdir):
-            process = subprocess.Popen(
-                [*program, *arguments(directory, free_port(port), None, confdir, options)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=words,
-                pass_fds=(lifeline,),
-                start_new_session=True,
-                env=proxy_environment(),
-            )
-            stack.callback(_end, process)
-            os.close(lifeline)
-            found = _wait(process, words, directory, owner)
-        yield found
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+    lock = open_private(confdir / LOCK, choose=CHOOSE)
     try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _last_line(words: IO[bytes]) -> str:
-    """The last thing a process said."""
-    words.seek(0)
-    said = words.read().decode("utf-8", "replace").strip().splitlines()
-    return said[-1].removeprefix("sse-capture: ") if said else ""
-
-
-def _wait(process: subprocess.Popen[bytes], words: IO[bytes], directory: Path, owner: str) -> Proxy:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        if proxy := started_by(directory, owner):
-            return proxy
-        if process.poll() is not None:
-            raise Unusable(f"the proxy did not start: {_last_line(words) or f'exit status {process.returncode}'}")
-        time.sleep(0.02)
-    raise Unusable(f"the proxy was not listening after {START_TIMEOUT:.0f} s: look into it with `capture up --no-web`")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def proxy_environment() -> dict[str, str]:
@@ -208,8 +204,8 @@ def proxy_environment() -> dict[str, str]:
 
 
 def agent_environment(proxy: Proxy, bundle: Path) -> dict[str, str]:
-    """The variables that make every client known to us use the proxy and trust its CA."""
-    return dict.fromkeys(PROXY_VARIABLES, proxy.url) | {name: str(bundle) for name in CA_VARIABLES}
+    """The variables that make every client known to us use the proxy and trust its CA. Raises Unusable."""
+    return dict.fromkeys(PROXY_VARIABLES, proxy.url_with_password()) | {name: str(bundle) for name in CA_VARIABLES}
 
 
 def bundle(ca: Path) -> Path:
@@ -218,30 +214,12 @@ def bundle(ca: Path) -> Path:
         ours = ca.read_bytes()
     except OSError:
         raise Unusable(f"the proxy's CA certificate is missing ({ca}): start the proxy once with `capture up`") from None
-    return _kept("ca-bundle", ".pem", system_roots() + b"\n# sse-capture's proxy\n" + ours)
+    return kept("ca-bundle", ".pem", system_roots() + b"\n# sse-capture's proxy\n" + ours)
 
 
 def roots() -> Path:
     """A file with the machine's roots, for the proxy: what an agent trusts without us it trusts through us. Raises Unusable."""
-    return _kept("roots", ".pem", system_roots())
-
-
-def _kept(name: str, suffix: str, content: bytes) -> Path:
-    """A file of ours with this content; it never changes, a running agent or proxy may read it much later."""
-    path = state_directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
-    if not path.exists():
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
-        _write_private(draft, content)
-        draft.rename(path)
-    return path
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """A file only we can read, whatever the umask."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(content)
+    return kept("roots", ".pem", system_roots())
 
 
 def system_roots() -> bytes:
@@ -269,28 +247,3 @@ def command_name() -> str:
 def default_confdir() -> Path:
     """mitmproxy's own: whoever trusts its CA already need do nothing."""
     return Path("~/.mitmproxy").expanduser()
-
-
-def state_directory() -> Path:
-    """Where this program keeps what is neither log nor setting. Raises Unusable."""
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    path = Path(base).expanduser() / "sse-capture"
-    try:
-        return private_directory(path, ("salt", "*.pem"), "set XDG_STATE_HOME to a directory of yours")
-    except OSError as error:
-        raise Unusable(f"cannot write to {path} ({error.strerror}): set XDG_STATE_HOME to a directory of yours") from None
-
-
-def read_salt() -> bytes:
-    """This machine's salt for hashes of guessable secrets: 32 random bytes, 0600, outside the log. Raises Unusable."""
-    path = state_directory() / "salt"
-    if not path.exists():
-        draft = path.with_name(f".salt-{os.getpid()}")
-        _write_private(draft, secrets.token_bytes(SALT_BYTES))
-        with suppress(FileExistsError):  # another start was first: its salt is everybody's
-            os.link(draft, path)
-        draft.unlink()
-    salt = path.read_bytes()
-    if len(salt) != SALT_BYTES:
-        raise Unusable(f"{path} is damaged: delete it (hashes of short secrets will differ from those before)")
-    return salt

@@ -157,6 +157,7 @@ def test_a_directory_with_a_tilde_is_the_same_to_the_command_and_to_the_proxy(ho
     assert subprocess.run(shown, env=home, capture_output=True).returncode == 0, "what is said to paste can be pasted"
 
 
+@pytest.mark.row(52)
 def test_a_run_whose_proxy_dies_says_so_and_passes_the_status_on(home: Home, tmp_path: Path) -> None:
     started, go = tmp_path / "started", tmp_path / "go"
     words = f"touch {started}; while [ ! -e {go} ]; do sleep 0.1; done; exit 4"
@@ -280,6 +281,7 @@ def test_mitmweb_shows_the_streamed_body_and_the_session_and_asks_for_a_token(
     )
 
 
+@pytest.mark.row(52)
 def test_a_taken_port_moves_to_the_next_and_says_so(up: Callable[..., Up]) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -291,6 +293,7 @@ def test_a_taken_port_moves_to_the_next_and_says_so(up: Callable[..., Up]) -> No
         proxy.end()
 
 
+@pytest.mark.row(47)
 def test_only_loopback_can_reach_proxy_and_web(up: Callable[..., Up]) -> None:
     proxy = up()
     listening = [c.laddr.ip for c in psutil.Process(proxy.process.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]

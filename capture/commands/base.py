@@ -52,6 +52,12 @@ def _default_confdir() -> Path:
     return default_confdir()
 
 
+def password_option[**P, R](command: Command[P, R]) -> Command[P, R]:
+    """`--password`: of a proxy that is started."""
+    words = "The proxy asks for a password; `run` and `env` know it, other users' programs do not."
+    return click.option("--password", is_flag=True, help=words)(command)
+
+
 def confdir_option[**P, R](command: Command[P, R]) -> Command[P, R]:
     """`--confdir`: mitmproxy's folder."""
     return click.option(

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import orjson
 
-from capture import proxy, samples
+from capture import own, proxy, samples
 from capture.commands.base import coloured, paint, table
 from capture.files import ENDS, FLOWS, LINES
 from capture.live.render import Look
@@ -40,7 +40,7 @@ def demo() -> None:
     played = [samples.load(name) for name in SAMPLES]
     with ExitStack() as stack:
         upstream_port = stack.enter_context(upstream.serving(played))
-        started = stack.enter_context(proxy.own(directory, directory.parent / "mitmproxy"))
+        started = stack.enter_context(own.own(directory, directory.parent / "mitmproxy"))
         click.echo(f"proxy {started.url} · scripted model on port {upstream_port} · three agents talk at once:\n")
         pool = stack.enter_context(ThreadPoolExecutor(len(played)))
         calls = [pool.submit(upstream.call, sample, upstream_port, started.port) for sample in played]

@@ -19,7 +19,7 @@ import psutil
 from capture import files, presence, proxy
 from capture.commands.base import confdir_option, directory_option, hint, json_option, paint, short
 from capture.reader import LogReader
-from capture.redact import FAST
+from capture.shapes import FAST
 
 RECENT = 100  # flows that are looked at
 LOW_DISK = 1 << 30  # bytes
@@ -54,10 +54,23 @@ def examine(directory: Path, confdir: Path) -> Iterator[Finding]:
     """All findings, in the order in which a capture needs them."""
     yield from _software()
     yield from _certificates(confdir)
-    yield from _log(directory)
+    planted = list(_planted(directory))
+    yield from planted or _log(directory)
     yield from _proxies(directory)
     yield from _environment(directory)
-    yield from _captures(directory)
+    if not planted:
+        yield from _captures(directory)
+
+
+def _planted(directory: Path) -> Iterator[Finding]:
+    """What no proxy would write to, and what is not read here either: to open a pipe is to wait."""
+    if directory.is_symlink():
+        yield Finding("fail", f"log directory {directory} is a symbolic link, which is not followed", files.CHOOSE)
+    for name in (*files.FILES.values(), files.ERRORS):
+        try:
+            files.refuse_odd(directory / name)
+        except files.Unusable as problem:
+            yield Finding("fail", str(problem))
 
 
 def _software() -> Iterator[Finding]:
@@ -124,6 +137,7 @@ def _proxies(directory: Path) -> Iterator[Finding]:
     for facts in found:
         web = f", web on {facts['web_port']}" if facts.get("web_port") else ""
         use = " (of one `capture run`)" if facts.get("owner") else ""
+        use += ", asks for a password" if facts.get("password_file") else ""
         listens = facts.get("host")
         if listens not in (None, proxy.HOST, "::1", "localhost"):  # None: local mode listens nowhere
             yield Finding(
@@ -154,7 +168,7 @@ def _holder(port: int) -> str:
 
 def _environment(directory: Path) -> Iterator[Finding]:
     found = proxy.running(directory)
-    set_here = {name: os.environ[name].rstrip("/") for name in proxy.PROXY_VARIABLES if os.environ.get(name)}
+    set_here = {name: proxy.without_password(os.environ[name]) for name in proxy.PROXY_VARIABLES if os.environ.get(name)}
     for name in proxy.CLEARED_VARIABLES:
         if os.environ.get(name):
             yield Finding("warn", f"{name} is set: agents started here pass the proxy by", f"unset {name} (capture run does it)")

@@ -7,8 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +15,11 @@ import click
 import psutil
 
 from capture import catalogue, proxy
-from capture.commands.base import confdir_option, directory_option, hint, paint, say, short
-from capture.files import ENDS, FLOWS, prepare, records_since, size_of
+from capture.commands.base import confdir_option, directory_option, hint, paint, password_option, say, short
+from capture.files import ENDS, FLOWS, Unusable, prepare, records_since, size_of
+from capture.own import Own
 from capture.reader import LogReader
+from capture.watching import watching
 
 NOT_FOUND = 127  # what a shell says of a command that is not there
 NOT_EXECUTABLE = 126
@@ -32,32 +33,78 @@ AT_LEAST = 0.2  # seconds it has in any case: the last flow may not be on record
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=proxy.PORT, show_default=True, help="Of the proxy, if one is started."
 )
+@password_option
+@click.option("--fail-open", is_flag=True, help="Run the command all the same when no proxy can be started: NOT RECORDED.")
 @confdir_option
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG …]")
-def run(directory: Path, port: int, confdir: Path, command: tuple[str, ...]) -> None:
+def run(directory: Path, port: int, password: bool, fail_open: bool, confdir: Path, command: tuple[str, ...]) -> None:
     """Run an agent and record what it says to its model and hears from it.
 
     Uses the proxy that records to the log directory, or starts one for this run. The command keeps its terminal;
     its exit status is passed on. At the end one line on stderr says what was recorded.
+
+    When no proxy can be started, the command is not either (exit status 2), unless --fail-open is given. A proxy that dies
+    is told of at once; one that this run has started is started again.
     """
     program = _program(command[0])
-    prepare(directory)
-    before = Before(size_of(directory / FLOWS), size_of(directory / ENDS))
-    with _proxy(directory, confdir, port) as found:
-        inherited = {name: os.environ[name] for name in proxy.PROXY_VARIABLES if name in os.environ}
-        if any(value.rstrip("/") != found.url for value in inherited.values()):
-            name = next(iter(inherited))
-            chain = hint("up -- --mode upstream:URL", directory)
-            say(f"{name} was set to another proxy, the agent now uses ours: to chain them, {chain}")
-        status, family = _run(program, command, _environment(found))
-        ours = Ours(found, family)
-        if not proxy.lives(found, directory):
-            say(paint("the proxy ended before the command did: what was said after that is not recorded", "bad", sys.stderr))
-        elif found.owner is None:
+    with ExitStack() as stack:
+        try:
+            prepare(directory)
+            before = Before(size_of(directory / FLOWS), size_of(directory / ENDS))
+            own = Own(directory, confdir, proxy.asking(password), say)
+            found = _proxy(directory, own, port, stack)
+            environment = _environment(found)
+        except Unusable as problem:
+            if not fail_open:
+                raise Unusable(f"{problem}; {command[0]} was not started (--fail-open starts it unrecorded)") from None
+            sys.exit(_unrecorded(program, command, problem))
+        _warn_of_other(found, directory)
+        watch = stack.enter_context(watching(found, own, directory, _loudly))
+        status, family = _run(program, command, environment)
+        stack.pop_all().close()  # the proxy has written all there is
+        ours = Ours(watch.ids, found.owner is not None, family)
+        if not ours.alone and watch.up:
             _settle(directory, before, ours)
     if family:
+        if watch.down:
+            _loudly(f"the proxy was down for {watch.down:.1f} s: what {command[0]} asked in that time is not recorded")
         _tell(directory, before, ours, command[0])
     sys.exit(status)
+
+
+def _loudly(words: str) -> None:
+    say(paint(words, "bad", sys.stderr))
+
+
+def _proxy(directory: Path, own: Own, port: int, stack: ExitStack) -> proxy.Proxy:
+    """The one that records to the directory, else our own, which ends with the stack. Raises Unusable."""
+    found = proxy.running(directory)
+    if found and proxy.answers(found.port):
+        return found
+    stack.callback(own.end)
+    return own.start(port)
+
+
+def _unrecorded(program: str, command: tuple[str, ...], problem: Unusable) -> int:
+    """Exit status of a command that runs without us."""
+    _loudly(f"NOT RECORDED: {problem}")
+    status, _ = _run(program, command, _unproxied())
+    _loudly(f"NOT RECORDED: {command[0]} ran without the proxy")
+    return status
+
+
+def _unproxied() -> dict[str, str]:
+    """Our environment, without what would lead to a proxy of ours that does not run."""
+    return {
+        name: value for name, value in os.environ.items() if name not in proxy.PROXY_VARIABLES or not proxy.leads_nowhere(value)
+    }
+
+
+def _warn_of_other(found: proxy.Proxy, directory: Path) -> None:
+    inherited = {name: os.environ[name] for name in proxy.PROXY_VARIABLES if name in os.environ}
+    if any(proxy.without_password(value) != found.url for value in inherited.values()):
+        chain = hint("up -- --mode upstream:URL", directory)
+        say(f"{next(iter(inherited))} was set to another proxy, the agent now uses ours: to chain them, {chain}")
 
 
 class Before(NamedTuple):
@@ -70,14 +117,15 @@ class Before(NamedTuple):
 class Ours(NamedTuple):
     """Tells the flows of this run from others in the same log."""
 
-    proxy: proxy.Proxy
+    proxies: set[str]  # ids: one that is started again is another one
+    alone: bool  # no other agent uses them
     family: set[int]  # pids of the command and its children
 
     def has(self, flow: dict[str, Any]) -> bool:
         """All flows of a proxy that is ours alone; of a shared one those of the command's processes."""
-        if flow.get("proxy") != self.proxy.id:
+        if flow.get("proxy") not in self.proxies:
             return False
-        return self.proxy.owner is not None or (flow.get("client") or {}).get("pid") in self.family
+        return self.alone or (flow.get("client") or {}).get("pid") in self.family
 
 
 def _program(name: str) -> str:
@@ -87,15 +135,6 @@ def _program(name: str) -> str:
     exists = Path(name).is_file()
     say(f"{name} is not executable" if exists else f"command not found: {name} (is it installed, and on PATH?)")
     sys.exit(NOT_EXECUTABLE if exists else NOT_FOUND)
-
-
-@contextmanager
-def _proxy(directory: Path, confdir: Path, port: int) -> Iterator[proxy.Proxy]:
-    if found := proxy.running(directory):
-        yield found
-        return
-    with proxy.own(directory, confdir, port) as started:
-        yield started
 
 
 def _environment(found: proxy.Proxy) -> dict[str, str]:

@@ -18,6 +18,7 @@ from mitmproxy import connection, ctx
 from mitmproxy.addonmanager import Loader, traverse
 
 import capture.store
+from addon.access import Access
 from addon.recording import Recording
 from addon.webview import WebView
 
@@ -94,7 +95,7 @@ def _codes(logger: object) -> list[CodeType]:
     """Of every function of the addon that the loop runs, guards left out."""
     edge = type(logger).responseheaders.__globals__  # type: ignore[attr-defined]
     module = [value for value in edge.values() if isinstance(value, FunctionType) and value.__module__ == edge["__name__"]]
-    methods = [value for kind in (type(logger), WebView) for value in vars(kind).values()]
+    methods = [value for kind in (type(logger), WebView, Access) for value in vars(kind).values()]
     recording = [value for name, value in vars(Recording).items() if name in LOOP_SIDE]
     functions = [each.fget if isinstance(each, property) else each for each in (*module, *methods, *recording)]
     return [

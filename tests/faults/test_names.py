@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from capture import proxy as proxies
+from capture.own import own
 from tests.faults.harness import STOP, Client, Origin, Proxy, ask, captures, chunked, event, named, whatwg
 
 ASKED = b'{"messages":[{"role":"user","content":"hello"}]}'
@@ -34,10 +35,14 @@ ODD_HEADERS: dict[str, list[bytes]] = {
 }
 
 
+@pytest.mark.row(43)
 @pytest.mark.parametrize("side", ["response", "request"])
 @pytest.mark.parametrize("name", ODD_HEADERS)
-def test_no_byte_of_a_secret_header_is_on_disk_however_it_is_written(proxy: Proxy, origin: Origin, name: str, side: str) -> None:
+def test_no_byte_of_a_secret_header_is_on_disk_however_it_is_written(
+    proxy: Proxy, origin: Origin, name: str, side: str, record_property: Callable[[str, object], None]
+) -> None:
     lines = ODD_HEADERS[name]
+    record_property("secret headers", len(lines))
     url = origin.serve(chunked(SSE, *(lines if side == "response" else [])))
     answer = ask(proxy, url, ASKED, raw=b"".join(line + b"\r\n" for line in lines) if side == "request" else b"")
     assert (answer.body, answer.ended) == (b"".join(SSE), "clean")
@@ -60,6 +65,7 @@ def test_no_byte_of_a_secret_header_is_on_disk_however_it_is_written(proxy: Prox
         assert all(line.partition(b":")[2].strip().lower() in received for line in lines)
 
 
+@pytest.mark.row(43)
 def test_a_header_that_is_no_header_is_refused_and_harms_nothing(proxy: Proxy, origin: Origin) -> None:
     url = origin.serve([b"HTTP/1.1 200 OK\r\nno colon here\r\ncontent-type: text/event-stream\r\n\r\n"])
     assert ask(proxy, url, ASKED).status == 502
@@ -87,9 +93,11 @@ def folder_of(proxy: Proxy, origin: Origin, body: bytes, headers: tuple[tuple[st
     return flow.record["sid"], path.parent.name
 
 
-def test_a_session_name_is_never_a_path(proxy: Proxy, origin: Origin, tmp_path: Path) -> None:
+@pytest.mark.row(44)
+def test_a_session_name_is_never_a_path(proxy: Proxy, origin: Origin, record_property: Callable[[str, object], None]) -> None:
     found = [folder_of(proxy, origin, ASKED, (("session-id", name),)) for name in NAMES if name.isascii()]
     found += [folder_of(proxy, origin, orjson_dumps({"prompt_cache_key": name})) for name in (*NAMES, *BODY_NAMES)]
+    record_property("names by hand", len(found))
     assert_inside(proxy, found)
 
 
@@ -100,9 +108,13 @@ def orjson_dumps(value: dict[str, str]) -> bytes:
         return b'{"prompt_cache_key":"\\ud800"}'
 
 
+@pytest.mark.row(44)
 @settings(max_examples=60, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(name=st.text(min_size=1, max_size=300))
-def test_no_text_at_all_is_a_path(shared_proxy: Proxy, origin: Origin, name: str) -> None:
+def test_no_text_at_all_is_a_path(
+    shared_proxy: Proxy, origin: Origin, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("names generated", 1)
     body = orjson_dumps({"prompt_cache_key": name}) if name.isascii() or name.isprintable() else orjson_dumps({"user_id": name})
     assert_inside(shared_proxy, [folder_of(shared_proxy, origin, body)])
 
@@ -121,8 +133,9 @@ def assert_inside(proxy: Proxy, found: list[tuple[str, str]]) -> None:
 # -- rows 46 and 47 ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row(46, 47)
 def test_files_are_0600_and_directories_0700_and_nothing_listens_to_the_outside(
-    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
     """umask 000, a log directory and a CA folder of 0777, a payload that goes to bodies/, parents that must be made."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "deep" / "state"))
@@ -134,7 +147,7 @@ def test_files_are_0600_and_directories_0700_and_nothing_listens_to_the_outside(
         (directory / "sse_logs").mkdir(0o777)
         (directory / "sse_lines.jsonl").touch(0o666)
         confdir.mkdir(0o777)
-        with proxies.own(directory, confdir, extra=("--set", "ssl_insecure=true")) as proxy:
+        with own(directory, confdir, extra=("--set", "ssl_insecure=true")) as proxy:
             url = origin.serve(chunked([event(0, 3 << 20), STOP]))
             with Client(proxy.port) as client:
                 assert client.ask(url, ASKED).status == 200
@@ -153,6 +166,8 @@ def test_files_are_0600_and_directories_0700_and_nothing_listens_to_the_outside(
             if (mode := stat.S_IMODE(path.stat().st_mode)) != (0o700 if path.is_dir() else 0o600)
         }
         assert odd == {}
+        record_property("files and directories looked at", len(made))
+        record_property("with other rights", len(odd))
         assert stat.S_IMODE(confdir.stat().st_mode) == 0o700
         keys = [path for path in confdir.iterdir() if b"PRIVATE KEY" in path.read_bytes()]
         assert keys
@@ -160,6 +175,7 @@ def test_files_are_0600_and_directories_0700_and_nothing_listens_to_the_outside(
         os.umask(mask)
 
 
+@pytest.mark.row(47)
 def test_the_command_line_of_a_proxy_binds_it_to_the_loopback_interface(proxy: Proxy, origin: Origin) -> None:
     sockets = psutil.Process(proxy.process.pid).net_connections("inet")
     listening = {connection.laddr.ip for connection in sockets if connection.status == psutil.CONN_LISTEN}
