@@ -156,6 +156,72 @@ ANTHROPIC = sse(
     ("message_stop", {"type": "message_stop"}),
 )
 
+# -- secrets in pieces (all kinds and cuts: tests/test_holding.py) --------------------------------------------------------------
+
+KEY = "sk-" + "ant-api03-" + "Ab1_" * 12
+
+
+def delta(text: str) -> bytes:
+    payload = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return sse(("content_block_delta", payload))
+
+
+def text_of(line: dict[str, Any]) -> str:
+    return str(orjson.loads(line["line"].removeprefix("data: "))["delta"]["text"])
+
+
+def test_a_frame_that_waited_keeps_its_time_and_its_place() -> None:
+    one = flow(opened())
+    entries = one.open(later(0))
+    assert one.feed(delta("it is sk-ant-"), later(1)) == [] and one.holds
+    assert one.feed(sse(("ping", {"type": "ping"})), later(2)) == []
+    entries += one.feed(delta(KEY[7:] + " ok"), later(2.5))
+    assert not one.holds
+    heard = lines([*entries, *one.close(Closed.CLEANLY, later(4))], "in")
+    assert [line["event"] for line in heard] == ["content_block_delta", "ping", "content_block_delta"]
+    assert [metadata(line)["us"] for line in heard] == [1_000_000, 2_000_000, 2_500_000]
+    assert [line["data_count"] for line in heard] == sorted(line["data_count"] for line in heard)
+    assert [text_of(line) for line in (heard[0], heard[2])] == [f"it is {REDACTOR.value(KEY)}", " ok"]
+
+
+def test_what_waits_too_long_is_written_without_what_has_begun() -> None:
+    one = flow(opened())
+    one.open(later(0))
+    one.feed(delta(f"it is {KEY[:30]}"), later(1))
+    assert one.due(later(2.9).mono) == []
+    (line,) = lines(one.due(later(3.1).mono))
+    assert text_of(line) == f"it is {REDACTOR.value(KEY[:30])}"
+    (line,) = lines(one.feed(delta(KEY[30:] + " ok"), later(4)))
+    assert text_of(line) == " ok"
+
+
+@pytest.mark.parametrize("last", ["content_block_stop", "message_stop", "close", "gap"])
+def test_nothing_waits_behind_the_end_of_its_text(last: str) -> None:
+    one = flow(opened())
+    one.open(later(0))
+    assert one.feed(delta("a flask: sk-"), later(1)) == []
+    if last == "close":
+        entries = one.close(Closed.CLEANLY, later(1.1))
+    elif last == "gap":
+        entries = one.gap(1, 10, later(1.1))
+    else:
+        entries = one.feed(sse((last, {"type": last, "index": 0})), later(1.1))
+    heard = lines(entries, "in")
+    assert text_of(heard[0]) == "a flask: sk-"
+    assert [line["event"] for line in heard[1:]] == ([] if last == "close" else ["capture.gap" if last == "gap" else last])
+    assert not one.holds
+
+
+def test_a_message_of_the_client_stands_behind_what_the_server_said_before_it() -> None:
+    piece = {"type": "response.output_text.delta", "item_id": "m", "delta": "it is sk-"}
+    messages = [("in", orjson.dumps(piece)), ("out", b'{"type":"input.note"}'), ("in", orjson.dumps({**piece, "delta": "ip"}))]
+    assert [line["event"] for line in lines(talk(socket(), messages, Closed.BY_CLIENT))] == [
+        "response.output_text.delta",
+        "input.note",
+        "response.output_text.delta",
+    ]
+
+
 # -- the shape of records ----------------------------------------------------------------------------------------------------
 
 
@@ -171,7 +237,7 @@ def test_records_have_the_fields_of_their_models_in_their_order() -> None:
             LineRecord.model_validate(line)
             Metadata.model_validate(metadata(line))
         for found in fields(entries, "flows"):
-            assert list(found) == list(FlowRecord.model_fields)
+            assert list(found) == [name for name in FlowRecord.model_fields if name != "kept"]  # that is not the recorder's to say
             FlowRecord.model_validate(found)
         assert list(end(entries)) == list(EndRecord.model_fields)
         EndRecord.model_validate(end(entries))

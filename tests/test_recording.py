@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from wsproto.frame_protocol import Opcode
 from addon import recording as module
 from addon import webview
 from addon.recording import Recording
-from capture import files, store
+from capture import files, holding, store
 from capture.files import whole_lines
 from capture.reader import LogReader
 from capture.recorder import Closed, FlowRecorder, Opened, Stamp
@@ -77,6 +78,7 @@ class Bench:
         self.recording = Recording(self.writer, Redactor(b"the salt of one machine"), 1 << 20, lambda flow_id, text: None)
         self.log = LogReader(directory)
         self.directory = directory
+        self.go = threading.Event()  # lets a thread go on that stands still
 
     def open(self, flow_id: str = "flow-1") -> None:
         self.recording.opened(flow_id, lambda: opened(flow_id), "connection", BEGAN)
@@ -134,9 +136,25 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return disk
 
 
+# -- frames that wait ------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_that_could_begin_a_secret_is_written_though_nothing_comes_behind_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "HOLD", 0.02)
+    bench.open()
+    now = Stamp(time.time(), time.monotonic())
+    payload = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"it is sk-"}}'
+    bench.recording.chunk("flow-1", b"event: content_block_delta\ndata: " + payload + b"\n\n", now)
+    until(lambda: bench.events() == ["content_block_delta"])
+    assert bench.recording._holding == set()
+
+
 # -- a full disk -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row(5, 6)
 def test_a_full_disk_leaves_no_more_in_memory_than_its_bound_and_what_is_missing_is_said_in_its_place(
     bench: Bench, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,6 +191,7 @@ def test_a_full_disk_leaves_no_more_in_memory_than_its_bound_and_what_is_missing
     assert [error["where"] for error in bench.errors()] == ["disk"]
 
 
+@pytest.mark.row(6)
 def test_flows_that_begin_and_end_on_a_full_disk_are_on_record_and_their_parts_are_said_again_later(
     bench: Bench, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +234,7 @@ def test_a_session_whose_parts_found_no_room_says_them_again(bench: Bench, disk:
     assert said == ["first", "third"]
 
 
+@pytest.mark.row(6)
 def test_a_stop_on_a_full_disk_says_how_many_records_are_missing(
     bench: Bench, disk: Disk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +286,7 @@ def test_a_log_of_mitmproxy_that_cannot_print_does_not_end_the_recording(
 # -- faults of ours ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row(4)
 @pytest.mark.parametrize("where", ["flush", "error"])
 def test_the_thread_outlives_what_it_raises(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
@@ -286,6 +307,53 @@ def test_the_thread_outlives_what_it_raises(
     assert bench.end()["outcome"] == "complete"
     [said] = [message for message in caplog.messages if "KeyError" in message]
     assert "test_recording.py" in said and "payload" not in said
+
+
+class Deadly(BaseException):
+    """What `except Exception` does not catch, as SystemExit."""
+
+
+@pytest.mark.row(4)
+@pytest.mark.parametrize("where", ["write", "flush", "feed"])
+def test_what_would_end_the_thread_costs_one_chunk_that_is_counted(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    times: Callable[[int, int], int],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Each time it raises once, and what is said next is on record at once."""
+    slowest, deaths = 0.0, times(5, 100)
+    bench.open()
+    bench.done()
+    place: Any = FlowRecorder if where == "feed" else LogWriter
+    name = "hear" if where == "feed" and hasattr(FlowRecorder, "hear") else where
+    real = getattr(place, name)
+
+    def deadly(*arguments: Any) -> Any:
+        monkeypatch.setattr(place, name, real)
+        raise Deadly("the thread is dead")
+
+    for number in range(deaths):
+        monkeypatch.setattr(place, name, deadly)
+        bench.say(event(b"the end of number %d, as a sentence. " % number))
+        until(lambda: getattr(place, name) is real)
+        began = time.perf_counter()
+        bench.say(event(b"And the next one. "))
+        expected = (number + 1) * (2 if where == "flush" else 1)
+        until(partial(lambda count: bench.events().count("content_block_delta") == count, expected))
+        slowest = max(slowest, time.perf_counter() - began)
+    bench.close()
+    bench.stop()
+    end, events = bench.end(), bench.events()
+    lost = 2 * deaths - events.count("content_block_delta")
+    assert (lost, end["dropped_chunks"]) == ((0, 0) if where == "flush" else (deaths, deaths))
+    assert events.count("capture.gap") == (0 if where == "flush" else deaths)
+    assert end["outcome"] == "server_closed"
+    record_property(f"times that {where} raised", deaths)
+    record_property("chunks lost", lost)
+    record_property("of these counted", end["dropped_chunks"])
+    record_property("slowest to record again", f"{slowest * 1e3:.0f} ms")
 
 
 @pytest.mark.parametrize("where", ["close", "gap"])
@@ -326,10 +394,72 @@ def held(bench: Bench) -> Iterator[Bench]:
 
     bench.recording._put(hang)
     assert inside.wait(PATIENCE)
+    bench.go = go
     yield bench
     go.set()
 
 
+@pytest.mark.row(5)
+def test_a_queue_that_is_full_blocks_nobody_and_what_is_dropped_is_counted_flow_by_flow(
+    held: Bench, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    """Ten times of what there is room for while the thread hangs; half of the flows begin when there is none left."""
+    monkeypatch.setattr(module, "MAX_QUEUED", 1_000_000)
+    flows = [f"flow-{number}" for number in range(20)]
+    piece, sent, slowest, most = event(b"x" * 500), dict.fromkeys(flows, 0), 0.0, 0
+    for flow_id in flows[:10]:
+        held.open(flow_id)
+    for _ in range(1000):
+        for flow_id in flows[:10]:
+            began = time.perf_counter()
+            held.say(piece, flow_id=flow_id)
+            slowest = max(slowest, time.perf_counter() - began)
+            sent[flow_id] += 1
+            most = max(most, held.recording._put_bytes - held.recording._taken_bytes)
+    for flow_id in flows[10:]:
+        held.open(flow_id)
+        held.say(piece, flow_id=flow_id)
+        sent[flow_id] += 1
+    held.go.set()
+    held.done()
+    for flow_id in flows[:15]:  # in five flows nothing comes after what was dropped
+        held.say(piece, flow_id=flow_id)
+        sent[flow_id] += 1
+    for flow_id in flows:
+        held.close(flow_id)
+    held.stop()
+    dropped = 0
+    for flow_id in flows:
+        events, end = held.events(flow_id), held.end(flow_id)
+        assert end["dropped_chunks"] == sent[flow_id] - events.count("content_block_delta")
+        assert end["dropped_bytes"] == end["dropped_chunks"] * len(piece)
+        assert events.count("capture.gap") == 1
+        assert (events[-1] == "capture.gap") == (flow_id in flows[15:])
+        assert events[0] == "content_block_delta" or flow_id in flows[10:]
+        assert [line["data_count"] for line in held.log.lines() if line["flow_id"] == flow_id] == list(range(end["lines"]))
+        dropped += end["dropped_chunks"]
+    assert dropped > 7000
+    assert most <= 1_000_000 + 20 * module.ITEM
+    record_property("chunks sent", sum(sent.values()))
+    record_property("chunks dropped", dropped)
+    record_property("of these counted", dropped)
+    record_property("most bytes queued, of 1,000,000", most)
+    record_property("slowest call of the loop", f"{slowest * 1e3:.2f} ms")
+    assert slowest < 0.1
+
+
+def test_a_message_larger_than_the_queue_is_taken_when_little_waits(held: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_QUEUED", 100_000)
+    held.open()
+    held.say(event(b"x" * 200_000), event(b"y"))
+    held.go.set()
+    held.close()
+    held.stop()
+    assert held.events() == ["content_block_delta", "capture.gap"]
+    assert held.end()["dropped_chunks"] == 1
+
+
+@pytest.mark.row(5)
 def test_small_chunks_count_with_what_they_take_in_memory(held: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_QUEUED", 100_000)
     held.open()
@@ -339,6 +469,7 @@ def test_small_chunks_count_with_what_they_take_in_memory(held: Bench, monkeypat
     assert held.recording._gaps["flow-1"][0] == 10_000 - (len(held.recording._jobs) - 1)
 
 
+@pytest.mark.row(5)
 def test_the_bodies_of_requests_count_and_no_more_flows_begin_than_there_is_room_for(
     held: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,10 +477,10 @@ def test_the_bodies_of_requests_count_and_no_more_flows_begin_than_there_is_room
     monkeypatch.setattr(module, "MAX_OPENED", 200_000)
     held.recording.opened("flow-1", lambda: opened("flow-1"), "connection", BEGAN, 100_000)
     held.say(b"x")
-    assert held.recording._gaps == {"flow-1": [1, 1]}
+    assert held.recording._gaps == {}  # mitmproxy holds requests in memory anyhow: they take no room from what is answered
     for number in range(2, 100):
         held.recording.opened(f"flow-{number}", lambda: opened("flow-2"), "connection", BEGAN, 50_000)
-    assert len(held.recording._jobs) == 2
+    assert held.recording._unrecorded == 98 - 1
 
 
 def test_an_emptied_queue_counts_nothing(bench: Bench) -> None:
