@@ -23,16 +23,19 @@ from capture.files import Unusable
 from capture.jsonl import Entry, Record
 from capture.recorder import Closed, FlowRecorder, Memory, Opened, Stamp
 from capture.redact import Redactor
+from capture.scope import ALL, Scope
 from capture.store import MAX_WAITING, LogWriter
 
 TICK = 0.05  # seconds between two looks at a queue with work in it; what a kill can lose (at 0.025 an event costs 3 µs more)
-MAX_QUEUED = 128 << 20  # bytes waiting; chunks on top are dropped and counted (about 10 s of 500 busy agents)
-MAX_OPENED = 2 * MAX_QUEUED  # bytes waiting; flows that begin on top are not recorded (the thread hangs)
+MAX_QUEUED = 24 << 20  # bytes waiting; chunks on top are dropped and counted (some 20 s of 50 busy agents while the disk hangs)
+MAX_OPENED = 256 << 20  # bytes of requests waiting; flows that begin on top are not recorded (the thread hangs)
+HURRY = 4 << 20  # bytes waiting that the thread does not let wait for its next look
 ITEM = 400  # bytes of memory that a job takes beside its payload (tuples, stamp, ids)
 ROUND = 8 << 20  # bytes of records collected for one write
 MAX_CONNECTIONS = 4096  # connections whose process is remembered
 MAX_FAULTS = 1000  # of flows not yet on record that are remembered
 LIKELY = 8  # processes that called last are asked first
+HELD_LOOK = 0.25  # seconds between two looks, where nothing comes, whether frames have waited long enough
 SLOW = 4.0  # seconds `stop` waits for the thread
 REPORT = "the client's stream was not touched; please report this"
 NO_ROOM = "the disk was full: records of this flow are missing"
@@ -41,15 +44,23 @@ NO_ROOM = "the disk was full: records of this flow are missing"
 class Recording:
     """Records flows in the background. Every method but the thread's own returns at once and may be called from the loop."""
 
-    def __init__(self, writer: LogWriter, redactor: Redactor, inline_limit: int, commented: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        writer: LogWriter,
+        redactor: Redactor,
+        inline_limit: int,
+        commented: Callable[[str, str], None],
+        scope: Scope = ALL,
+    ) -> None:
         """`commented(flow_id, text)` is told, from the thread, what is to be seen of a flow in a user interface."""
+        self._scope = scope
         self._writer = writer
         self._redactor = redactor
         self._inline_limit = inline_limit
         self._commented = commented
         self._jobs: deque[tuple[Callable[..., Any], tuple[Any, ...], int]] = deque()  # what to do, and the bytes it takes
-        self._put_bytes = 0  # written by the loop only
-        self._taken_bytes = 0  # written by the thread only: their difference waits in the queue
+        self._put_bytes = self._put_requests = 0  # written by the loop only
+        self._taken_bytes = self._taken_requests = 0  # written by the thread only: their differences wait in the queue
         self._gaps: dict[str, list[int]] = {}  # flow id → chunks, bytes dropped since the last one queued
         self._missed: dict[str, list[int]] = {}  # the same since the writer is full: the thread's
         self._unrecorded = 0  # flows that began when there was no room left
@@ -58,6 +69,7 @@ class Recording:
         self._stopping = False
         self._memory = Memory()
         self._flows: dict[str, FlowRecorder] = {}
+        self._holding: set[str] = set()  # flows with frames that wait, lest they hold the beginning of a secret
         self._unknown: dict[str, processes.Ends] = {}  # connections whose process is yet to be found: filled by the loop
         self._connections: dict[str, processes.Process] = {}
         self._faults: dict[str, str] = {}  # flow id → what went wrong before the flow was on record
@@ -79,10 +91,11 @@ class Recording:
 
     def opened(self, flow_id: str, make: Callable[[], Opened], connection: str, stamp: Stamp, size: int = 0) -> None:
         """A flow begins; `make` gives its facts when the thread gets to it, `size` bytes of them. Said twice, it counts once."""
-        if self._put_bytes - self._taken_bytes + size > MAX_OPENED:
+        if self._put_requests - self._taken_requests + size > MAX_OPENED and self._put_requests > self._taken_requests:
             self._unrecorded += 1
         else:
-            self._put(self._opened, flow_id, make, connection, stamp, size=size)
+            self._put_requests += size + ITEM
+            self._put(self._opened, flow_id, make, connection, stamp, size + ITEM)
 
     def chunk(self, flow_id: str, data: bytes, stamp: Stamp) -> None:
         self._put_data(self._chunk, flow_id, data, stamp)
@@ -102,6 +115,14 @@ class Recording:
         if size:
             self._put(self._gap, flow_id, 1, size, stamp)
 
+    def refused(self, connection: str) -> None:
+        """A client did not know the proxy's password."""
+        self._put(self._refused, connection)
+
+    def distrusted(self, connection: str, host: str) -> None:
+        """A client did not accept our certificate for a host."""
+        self._put(self._distrusted, connection, host)
+
     def stop(self, stamp: Stamp) -> None:
         """Ends the flows that are still open, writes everything, and stops the thread."""
         self._put(self._end_all, stamp)
@@ -112,15 +133,15 @@ class Recording:
             events, records = len(self._jobs), self._writer.unwritten
             _tell(logging.ERROR, f"the disk is too slow: {events} events and {records} records may be missing from the log")
 
-    def _put(self, job: Callable[..., Any], *arguments: Any, size: int = 0) -> None:
-        self._put_bytes += size + ITEM
-        self._jobs.append((job, arguments, size + ITEM))
+    def _put(self, job: Callable[..., Any], *arguments: Any) -> None:
+        self._put_bytes += ITEM
+        self._jobs.append((job, arguments, ITEM))
         if self._asleep:
             self._wake.set()
 
     def _put_data(self, job: Callable[..., Any], flow_id: str, data: bytes, stamp: Stamp, *more: Any) -> None:
-        size = len(data) + ITEM
-        if self._put_bytes - self._taken_bytes + size > MAX_QUEUED:
+        size, waiting = len(data) + ITEM, self._put_bytes - self._taken_bytes
+        if waiting + size > MAX_QUEUED and waiting > MAX_QUEUED // 8:  # a message larger than all is taken when little waits
             gap = self._gaps.setdefault(flow_id, [0, 0])
             gap[0] += 1
             gap[1] += len(data)
@@ -129,7 +150,7 @@ class Recording:
             self._put(self._gap, flow_id, found[0], found[1], stamp)
         self._put_bytes += size
         self._jobs.append((job, (flow_id, data, stamp, *more), size))
-        if self._asleep:
+        if self._asleep or waiting > HURRY:
             self._wake.set()
 
     # -- the thread -------------------------------------------------------------------------------------------------------
@@ -139,17 +160,19 @@ class Recording:
             stopping = self._stopping
             try:
                 worked = self._work()
-            except Exception as problem:  # the thread's edge: without it nothing more would be recorded, and the queue would grow
+            except BaseException as problem:  # the thread's edge: without it nothing more would be recorded, and the queue be full
                 worked = True
                 self._stumbled(problem)
             if stopping and not self._jobs:
                 break
             if worked:
-                time.sleep(TICK)
+                self._wake.wait(TICK)
+                self._wake.clear()
                 continue
             self._asleep = True
             if not self._jobs and not self._stopping:
-                self._wake.wait(1.0 if self._failing else None)
+                again = 1.0 if self._failing or self._writer.unsynced else None
+                self._wake.wait(HELD_LOOK if self._holding else again)
             self._asleep = False
             self._wake.clear()
         try:
@@ -166,16 +189,37 @@ class Recording:
             job, arguments, size = jobs.popleft()
             try:
                 job(*arguments)
-            except Exception as problem:  # a fault of ours costs one job, and is said
-                flow_id = arguments[0] if arguments and isinstance(arguments[0], str) else None
-                self._failed(job.__name__, f"{type(problem).__name__}: {problem}", flow_id)
+            except BaseException as problem:  # a fault of ours costs one job, and is said
+                self._spoiled(job, arguments, problem)
             finally:
                 self._taken_bytes += size
-            if self._writer.waiting > ROUND and not self._failing:
-                self._flush()
-        if waiting or self._failing:
+            self._relieve()
+        if self._holding:
+            self._release(time.monotonic())
+        if waiting or self._failing or self._writer.waiting or self._writer.unsynced:
             self._flush()
         return waiting > 0
+
+    def _release(self, mono: float) -> None:
+        """Writes what has waited long enough."""
+        for flow_id in list(self._holding):
+            flow = self._flows.get(flow_id)
+            if flow is not None:
+                self._write(flow.due(mono))
+            if flow is None or not flow.holds:
+                self._holding.discard(flow_id)
+
+    def _spoiled(self, job: Callable[..., Any], arguments: tuple[Any, ...], problem: BaseException) -> None:
+        """A job raised: of what was said in it nothing may be on record, so it counts as missing."""
+        flow_id = arguments[0] if arguments and isinstance(arguments[0], str) else None
+        if flow_id in self._flows and job in (self._chunk, self._message):
+            self._miss(flow_id, 1, len(arguments[1]))
+        self._failed(job.__name__, f"{type(problem).__name__}: {problem}", flow_id)
+
+    def _relieve(self) -> None:
+        """Writes what has come together when it is much."""
+        if self._writer.waiting > ROUND and not self._failing:
+            self._flush()
 
     def _flush(self) -> None:
         try:
@@ -203,8 +247,9 @@ class Recording:
         with suppress(OSError, Unusable):  # the disk that cannot take the record cannot take the complaint either
             self._writer.error(where, self._redactor.string(what), do, flow_id)
 
-    def _stumbled(self, problem: Exception) -> None:
+    def _stumbled(self, problem: BaseException) -> None:
         """Something of ours raised where no job is to blame: said once for each place, with its kind only (no payload)."""
+        self._failing = True  # what waits is tried again, also when nothing more comes
         last = traceback.extract_tb(problem.__traceback__)[-1]
         what = f"{type(problem).__name__} in {Path(last.filename).name}:{last.lineno}"
         if what not in self._stumbles:
@@ -213,7 +258,7 @@ class Recording:
 
     def _write(self, entries: list[Entry]) -> bool:
         """Whether the writer took all of them: it takes only flow and end records when it is full, and none when they fill it."""
-        taken = entries
+        taken = entries = self._scope.kept(entries)
         if self._writer.full:
             room = self._writer.waiting < 2 * MAX_WAITING
             taken = [entry for entry in entries if room and isinstance(entry, Record) and entry.kind != "lines"]
@@ -228,8 +273,9 @@ class Recording:
         if flow and self._writer.full:
             self._miss(flow_id, 1, size)
             return None
-        if flow and self._missed and (missed := self._missed.pop(flow_id, None)):
+        if flow and self._missed and (missed := self._missed.get(flow_id)):
             self._write(flow.gap(missed[0], missed[1], stamp))
+            del self._missed[flow_id]
         return flow
 
     def _miss(self, flow_id: str, chunks: int, size: int) -> None:
@@ -251,9 +297,11 @@ class Recording:
     def _disconnected(self, connection: str) -> None:
         self._connections.pop(connection, None)
 
-    def _opened(self, flow_id: str, make: Callable[[], Opened], connection: str, stamp: Stamp) -> None:
+    def _opened(self, flow_id: str, make: Callable[[], Opened], connection: str, stamp: Stamp, size: int) -> None:
+        self._taken_requests += size
         if flow_id in self._flows:
             return
+        self._heed()
         process = self._connections.get(connection, processes.NOBODY)
         flow = FlowRecorder(make(), process, self._redactor, self._memory, self._inline_limit)
         if fault := self._faults.pop(flow_id, None):
@@ -264,13 +312,31 @@ class Recording:
             flow.failed(NO_ROOM)
         self._commented(flow_id, flow.summary())
 
+    def _heed(self) -> None:
+        """What was purged is not taken for said: the next request of such a session stands on record whole."""
+        self._writer.heed()
+        while self._writer.forgotten:
+            notice = self._writer.forgotten.pop()
+            for sid in list(self._memory.written):
+                if notice.covers(sid):
+                    self._memory.forget(sid)
+
     def _chunk(self, flow_id: str, data: bytes, stamp: Stamp) -> None:
         if flow := self._hearing(flow_id, len(data), stamp):
-            self._write(flow.feed(data, stamp))
+            if flow.inflates:
+                for entries in flow.hear(data, stamp):
+                    self._write(entries)
+                    self._relieve()
+            else:
+                self._write(flow.feed(data, stamp))
+            if flow.holds:
+                self._holding.add(flow_id)
 
     def _message(self, flow_id: str, data: bytes, stamp: Stamp, from_client: bool, text: bool) -> None:
         if flow := self._hearing(flow_id, len(data), stamp):
             self._write(flow.message(data, from_client, stamp, text))
+            if flow.holds:
+                self._holding.add(flow_id)
 
     def _gap(self, flow_id: str, chunks: int, size: int, stamp: Stamp) -> None:
         if flow := self._flows.get(flow_id):
@@ -290,7 +356,7 @@ class Recording:
             if self._writer.full:
                 flow.failed(NO_ROOM)
             entries = flow.close(how, stamp, error, close_code)
-        except Exception as problem:  # each flow has an end on record, whatever its recorder raises
+        except BaseException as problem:  # each flow has an end on record, whatever its recorder raises
             what = f"{type(problem).__name__}: {problem}"
             entries = flow.broken(what, stamp)
             self._error("close", what, REPORT, flow_id)
@@ -303,6 +369,19 @@ class Recording:
         elif flow_id and len(self._faults) < MAX_FAULTS:
             self._faults[flow_id] = what
         self._error(where, what, REPORT, flow_id)
+
+    def _who(self, connection: str) -> str:
+        process = self._connections.get(connection, processes.NOBODY)
+        return f"process {process.pid} in {process.cwd}" if process.pid else "a client"
+
+    def _distrusted(self, connection: str, host: str) -> None:
+        do = f"it does not know our CA (see `capture env`), or takes its own only: --skip-hosts {host} leaves it alone, unrecorded"
+        self._error("tls", f"{self._who(connection)} did not accept the proxy's certificate for {host}", do)
+
+    def _refused(self, connection: str) -> None:
+        who = self._who(connection)
+        do = 'start it with `capture run`, or in a shell after `eval "$(capture env)"`'
+        self._error("access", f"{who} was refused (407): it did not give the proxy's password", do)
 
     def _end_all(self, stamp: Stamp) -> None:
         for flow_id in list(self._flows):

@@ -17,13 +17,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # mitmproxy puts only this file's folder there
 
 try:
+    from addon.access import Access, or_end
     from addon.recording import Recording
     from addon.webview import WebView
-    from capture import providers, wire
-    from capture.files import Unusable, default_directory
-    from capture.proxy import SILENCE, read_salt
+    from capture import providers, purging, wire
+    from capture.files import default_directory
+    from capture.proxy import SILENCE
     from capture.recorder import INLINE_LIMIT, Closed, Opened, Stamp
     from capture.redact import Redactor
+    from capture.scope import ALL, scope_of
+    from capture.state import password_file, read_salt
     from capture.store import LogWriter
 except ModuleNotFoundError as missing:
     needed = "orjson pydantic psutil google-re2"
@@ -33,8 +36,9 @@ except ModuleNotFoundError as missing:
 import asyncio
 import logging
 
-from mitmproxy import connection, ctx, http
+from mitmproxy import connection, ctx, http, tls
 from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 STREAM_OVER = 1 << 20  # bytes: responses that are no call to a model pass through unbuffered from this size on
 ON_RECORD = "sse_logger"  # in a flow's metadata; a new version of this script is loaded at once, and leaves such flows alone
@@ -50,8 +54,10 @@ class SseLogger:
     def __init__(self) -> None:
         self.recording: Recording | None = None
         self.web = WebView()
+        self.access = Access()
         self._tapped: set[str] = set()  # ids of flows the recorder knows and whose end it waits for
         self._proxy_id = ""
+        self._scope = ALL
         self._ending = False  # the proxy ends, and every flow that is still open with it
 
     # -- start and stop ---------------------------------------------------------------------------------------------------
@@ -67,16 +73,29 @@ class SseLogger:
             "Bytes of one payload in a log line; a longer one goes to bodies/ and is referred to.",
         )
         loader.add_option("sse_owner", str, "", "Who started this proxy for itself alone; other commands will not use it.")
+        loader.add_option("sse_only_hosts", str, "", "Record these hosts only, commas between; TLS to others passes unopened.")
+        loader.add_option("sse_skip_hosts", str, "", "Do not record these hosts, commas between; TLS to them passes unopened.")
+        loader.add_option("sse_headers_only", bool, False, "Record headers, ends and counts of flows, nothing of what was said.")
+        loader.add_option("sse_password", bool, False, "Ask clients for a password; it stands in a file that only you can read.")
         loader.add_option("sse_lifeline", int, -1, "File descriptor; the proxy ends when it is closed at the other end.")
+
+        self.access.guard_web()
+
+    def configure(self, updated: set[str]) -> None:
+        if "sse_password" in updated and ctx.options.sse_password:
+            with or_end():
+                self.access.ask_for_password()
+        if updated & {"sse_only_hosts", "sse_skip_hosts", "sse_headers_only"} and not self.recording:  # later it is not changed
+            with or_end():
+                options = ctx.options
+                self._scope = scope_of(options.sse_only_hosts, options.sse_skip_hosts, options.sse_headers_only)
 
     def running(self) -> None:
         directory = Path(ctx.options.sse_log_dir).expanduser() if ctx.options.sse_log_dir else default_directory(dict(os.environ))
-        try:
+        with or_end():
             redactor = Redactor(read_salt())
+            purging.finish(directory)
             writer = LogWriter(directory, self._facts())
-        except Unusable as problem:
-            print(f"sse-capture: {problem}", file=sys.stderr, flush=True)
-            raise SystemExit(2) from None
         self._proxy_id = writer.presence.id
         loop = asyncio.get_running_loop()
         self.recording = Recording(
@@ -84,6 +103,7 @@ class SseLogger:
             redactor,
             ctx.options.sse_inline_limit,
             lambda flow_id, text: self._later(loop, self.web.comment, flow_id, text),
+            self._scope,
         )
         if ctx.options.sse_lifeline >= 0:
             loop.add_reader(ctx.options.sse_lifeline, self._lifeline_closed, loop)
@@ -122,6 +142,8 @@ class SseLogger:
             "web_port": getattr(ctx.options, "web_port", None),
             "confdir": str(Path(ctx.options.confdir).expanduser()),
             "owner": ctx.options.sse_owner or None,
+            "password_file": str(password_file()) if ctx.options.sse_password else None,
+            "scope": self._scope.facts,
         }
 
     def _lifeline_closed(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,13 +180,50 @@ class SseLogger:
             if self.recording:
                 self.recording.disconnected(client.id)
 
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        """Into TLS that is not to be recorded nobody looks: the client sees the host's own certificate."""
+        with self._watched("tls_clienthello"):
+            host, port = data.context.server.address or ("", 0)
+            if not self._scope.covers((host, data.client_hello.sni), port):
+                data.ignore_connection = True
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        with self._watched("tls_failed_client"):
+            host = data.conn.sni or (data.context.server.address or ("an unknown host", 0))[0]
+            no_certificate_seen = data.conn.error and data.conn.error.startswith(("connection closed early", "Cannot parse"))
+            if self.recording and not no_certificate_seen and self.access.is_news(host):
+                self.recording.distrusted(data.conn.id, host)
+
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        with self._watched("server_connect"):
+            await self.access.refuse_ourselves(data, _listening())
+
     # -- HTTP -------------------------------------------------------------------------------------------------------------
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        with self._watched("http_connect"):
+            self._at_the_door(flow)
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        with self._watched("requestheaders", flow.id):
+            self._at_the_door(flow)
+            if not self._is_covered(flow):
+                flow.request.stream = True
+
+    def _at_the_door(self, flow: http.HTTPFlow) -> None:
+        if not self.access.has_password():
+            return
+        if self.access.is_refused(flow) and self.access.is_news() and self.recording:
+            self.recording.refused(flow.client_conn.id)
+        self.access.take_password_out(flow)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         with self._watched("responseheaders", flow.id):
             if not self.recording or not flow.response or flow.response.status_code == 101:
                 return
-            if _is_recorded(flow):
+            if not self._is_covered(flow):
+                flow.response.stream = True
+            elif self._is_recorded(flow):
                 self._open(flow)
                 flow.response.stream = self._tap(flow.id)
             elif _passes_through(flow.response):
@@ -195,7 +254,7 @@ class SseLogger:
 
     def response(self, flow: http.HTTPFlow) -> None:
         with self._watched("response", flow.id, last=Closed.CLEANLY):
-            if not flow.websocket and _is_recorded(flow):
+            if not flow.websocket and self._is_recorded(flow):
                 self._open(flow)
                 self._close(flow, Closed.CLEANLY)
         with self._watched("response", flow.id):
@@ -203,7 +262,7 @@ class SseLogger:
 
     def error(self, flow: http.HTTPFlow) -> None:
         with self._watched("error", flow.id, last=Closed.WITH_ERROR):
-            if _is_recorded(flow):
+            if self._is_recorded(flow):
                 self._open(flow)
             self._close(flow, _ended_by(flow), flow.error.msg if flow.error else None)
         with self._watched("error", flow.id):
@@ -213,19 +272,21 @@ class SseLogger:
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         with self._watched("websocket_start", flow.id):
-            self._open(flow)
+            if self._is_covered(flow):
+                self._open(flow)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         with self._watched("websocket_message", flow.id):
             if self.recording and flow.websocket:
-                self._open(flow)
-                message = flow.websocket.messages[-1]
-                self.recording.message(flow.id, message.content, message.from_client, message.is_text, now())
+                if self._is_covered(flow):
+                    self._open(flow)
+                    message = flow.websocket.messages[-1]
+                    self.recording.message(flow.id, message.content, message.from_client, message.is_text, now())
                 self.web.message(flow)
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         with self._watched("websocket_end", flow.id, last=Closed.WITH_ERROR):
-            if socket := flow.websocket:
+            if (socket := flow.websocket) and self._is_covered(flow):
                 self._open(flow)
                 how = Closed.BY_CLIENT if socket.closed_by_client else Closed.BY_SERVER
                 self._close(flow, how, socket.close_reason, socket.close_code)
@@ -233,6 +294,14 @@ class SseLogger:
             self.web.ended(flow)
 
     # -- flows ------------------------------------------------------------------------------------------------------------
+
+    def _is_recorded(self, flow: http.HTTPFlow) -> bool:
+        of_interest = (flow.response is not None and _is_stream(flow.response)) or _calls_model(flow)
+        return of_interest and self._is_covered(flow) and not self.access.is_refused(flow)
+
+    def _is_covered(self, flow: http.HTTPFlow) -> bool:
+        request = flow.request
+        return self._scope is ALL or self._scope.covers((request.host, request.pretty_host, flow.client_conn.sni), request.port)
 
     def _open(self, flow: http.HTTPFlow) -> None:
         """Puts a flow on record that is not yet: one without an answer, one whose earlier hook failed, or simply a new one."""
@@ -255,10 +324,6 @@ class SseLogger:
 def _listening() -> list[tuple[str, int]]:
     server = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
     return [(str(address[0]), int(address[1])) for address in server.listen_addrs()] if server else []
-
-
-def _is_recorded(flow: http.HTTPFlow) -> bool:
-    return (flow.response is not None and _is_stream(flow.response)) or _calls_model(flow)
 
 
 def _is_stream(response: http.Response) -> bool:

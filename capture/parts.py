@@ -32,6 +32,7 @@ WHOLE = {  # body fields that are one part each
 EACH = ("messages", "input", "contents")  # body fields whose elements are one part each
 WRAPPERS = ("request", "response")  # Gemini with a Google login; one form of the Responses WebSocket message
 REFERENCE = '{"$part":'
+MAX_TEMPLATE = 1 << 20  # characters of a template, which stands in the flow record: as many as bytes of a payload in a line
 _MARKER = r'"cache_control":(?:null|\{[^{}"]*(?:"[^"\\]*"[^{}"]*)*\})'  # claude 2.1.329
 CACHE_CONTROL = re.compile(rf"(?<!\\)(?:,{_MARKER}|{_MARKER},?)")  # with one comma: what is left is JSON
 BILLING = re.compile(r'(?<="x-anthropic-billing-header: )[^"\\]+')  # claude 2.1.329: cch and cc_prompt_id change per request
@@ -59,21 +60,25 @@ class Request(NamedTuple):
 
 
 def split(text: str) -> Request:
-    """The template and the parts of a body; a body that is no JSON object is one part, `request.body`."""
+    """The template and the parts of a body; one that is no object, or is long beside its parts, is one part, `request.body`."""
     if not text:
         return Request("", [], None, None)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
+    body = None
     try:
         if REFERENCE not in text:
             out = _Splitter(text)
             body = out.object(_skip(text, 0), depth=0)
+            if _skip(text, out.at) < len(text):  # it would stand behind a value in a record, which no reader could read then
+                raise ValueError("more behind the object")
             template = out.template()
             orjson.loads(f"[{template}]")  # what every reader can read, inside a record: no NaN, no bottomless nesting
-            return Request(template, out.whole + out.each, body, sha256)
+            if len(template) <= MAX_TEMPLATE:
+                return Request(template, out.whole + out.each, body, sha256)
     except (ValueError, RecursionError):
-        pass
+        body = None
     part = Part("request.body", _hash(text), text, None)
-    return Request(_reference(part.id, []), [part], None, sha256)
+    return Request(_reference(part.id, []), [part], body, sha256)
 
 
 def join(template: str, part_text: Callable[[str], str]) -> str:

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class Presence:
         self._directory = directory
         self._facts = facts
         self._offsets = {kind: size_of(directory / name) for kind, name in FILES.items()}
+        self._carried: dict[str, str] = {}  # flow → session, of open flows whose record stands in a file that was renamed away
         self._dead: list[tuple[Path, int, dict[str, Any]]] = []
         self.id = f"{os.getpid()}-{time.time_ns() // 1000:x}"
         self.path = directory / "proxies" / f"{self.id}.json"
@@ -58,9 +59,13 @@ class Presence:
         """Whether this proxy's file was taken away: nobody finds the proxy then, and nobody would end its flows."""
         return moved_away(self.path, self._descriptor)
 
-    def say_again(self, begun: Iterable[Kind]) -> None:
-        """The same facts, where the file was taken away; `begun`: central files that begin anew. Raises OSError, Unusable."""
+    def say_again(self, begun: Collection[Kind], flows: Mapping[str, str]) -> None:
+        """The same facts, where the file was taken away. Raises OSError, Unusable.
+
+        `begun`: central files that begin anew; `flows`: the open ones with their sessions, to be ended if this proxy is killed.
+        """
         self._offsets |= dict.fromkeys(begun, 0)
+        self._carried = {flow: sid for flow, sid in flows.items() if "flows" in begun or flow in self._carried}
         if not self.moved():
             return self.say(self._facts)
         with self._gate():
@@ -70,18 +75,29 @@ class Presence:
     def say(self, facts: dict[str, Any]) -> None:
         """Writes what others should know of this proxy (port, web address without token, process)."""
         self._facts = facts
-        content = {"id": self.id, "pid": os.getpid(), "started": time.time(), "offsets": self._offsets, **facts}
+        content = {
+            "id": self.id,
+            "pid": os.getpid(),
+            "started": time.time(),
+            "offsets": self._offsets,
+            "carried": self._carried,
+            **facts,
+        }
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, dumps(content))
 
     def orphans(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """(flow record, where the lines of its proxy begin) of proxies that are dead, whose end is missing."""
+        """(flow record, where the lines of its proxy begin) of proxies that are dead, whose end is missing.
+
+        Of a flow whose record was renamed away only its ids.
+        """
         purged = purges.last(self._directory)
         for path, _, facts in self._dead:
             offsets = facts.get("offsets") or {}
             if purged >= float(facts.get("written") or facts.get("started") or 0):
                 offsets = {}  # the files are shorter now
-            started = {}
+            carried = facts.get("carried") or {}
+            started: dict[str, dict[str, Any]] = {flow: {"flow_id": flow, "sid": sid} for flow, sid in carried.items()}
             for record in records_since(self._directory / FLOWS, offsets.get("flows", 0)):
                 if record.get("proxy") == path.stem:
                     started[record["flow_id"]] = record

@@ -16,6 +16,7 @@ import certifi
 
 from capture.files import Unusable, open_private, private_directory
 from capture.presence import living
+from capture.scope import ALL, Scope, of_facts
 from capture.state import kept, read_password, state_directory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +57,7 @@ class Proxy(NamedTuple):
     web_port: int | None
     owner: str | None
     password_file: Path | None = None  # of one that asks for a password
+    scope: Scope = ALL
 
     @property
     def url(self) -> str:
@@ -95,6 +97,7 @@ def _proxy(facts: dict[str, Any]) -> Proxy:
         web_port=facts.get("web_port"),
         owner=facts.get("owner"),
         password_file=Path(password) if password else None,
+        scope=of_facts(facts.get("scope") or {}),
     )
 
 
@@ -151,6 +154,16 @@ def arguments(
 def asking(password: bool) -> tuple[str, ...]:
     """The options of a proxy that asks for a password: not the password, for everybody can read a command line."""
     return ("--set", "sse_password=true") if password else ()
+
+
+def recording(scope: Scope) -> tuple[str, ...]:
+    """The options of a proxy that records no more than that."""
+    options = {
+        "sse_only_hosts": ",".join(scope.only),
+        "sse_skip_hosts": ",".join(scope.skip),
+        "sse_headers_only": "true" if scope.headers_only else "",
+    }
+    return tuple(word for name, value in options.items() if value for word in ("--set", f"{name}={value}"))
 
 
 def _script(addon: str) -> Path:

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ INLINE_LIMIT = (
     1 << 20
 )  # bytes of one payload in a line; a longer one goes to bodies/ (an agent that reads its own log multiplies it otherwise)
 INLINE_HEAD = 64 << 10  # bytes of it that stay in the line
+QUOTED = b'\\"data_count\\'  # stands in a payload that quotes records of a log, once or many times over
+QUOTED_LIMIT = 4 << 10  # bytes of such a payload in a line: told in full each time, it makes the log four times as large each time
 MAX_SESSIONS = 512  # sessions whose written parts are remembered; the parts of a forgotten one are written again
 MAX_PARTS = 20_000  # ids remembered of one session: about 2 MB (an id takes some 100 bytes)
 MAX_IDS = 200_000  # ids remembered of all sessions together: about 20 MB
@@ -168,13 +171,30 @@ class FlowRecorder:
 
     def feed(self, chunk: bytes, stamp: Stamp) -> list[Entry]:
         """The line records of the frames that `chunk` completed."""
+        if self._decoder is None or self._encoding or self._undecodable is not None:
+            return [entry for entries in self.hear(chunk, stamp) for entry in entries]
+        self._count(chunk, stamp)  # nearly all chunks
+        self._decoded_bytes += len(chunk)
+        return self._lines(self._decoder.feed(chunk), stamp)
+
+    def hear(self, chunk: bytes, stamp: Stamp) -> Iterator[list[Entry]]:
+        """The same in steps: what a chunk inflates to, and its records, need never be in memory at once."""
         if not chunk:
-            return []
+            return
+        self._count(chunk, stamp)
+        for frames in self._decode(chunk):
+            yield self._lines(frames, stamp)
+
+    @property
+    def inflates(self) -> bool:
+        """Whether a chunk may become very much."""
+        return bool(self._encoding)
+
+    def _count(self, chunk: bytes, stamp: Stamp) -> None:
         self._wire_bytes += len(chunk)
         self._sha256.update(chunk)
         if self._first_byte is None:
             self._first_byte = stamp.mono
-        return self._lines(self._decode(chunk), stamp)
 
     def message(self, content: bytes, from_client: bool, stamp: Stamp, text: bool = True) -> list[Entry]:
         """The line record of a WebSocket message; of a request its new parts first."""
@@ -237,7 +257,9 @@ class FlowRecorder:
         try:
             body = wire.inflater(encoding).feed(body) if encoding and not wire.looks_plain(body) else body
         except wire.EncodingError as problem:
-            return parts_of.split(_undecodable(f"content-encoding: {problem}", len(body), hashlib.sha256(body)))
+            return parts_of.split(
+                _undecodable(self._redactor.string(f"content-encoding: {problem}"), len(body), hashlib.sha256(body))
+            )
         clean = self._redactor.text(body)
         try:
             return parts_of.split(clean.decode())
@@ -333,24 +355,26 @@ class FlowRecorder:
 
     # -- the response -----------------------------------------------------------------------------------------------------
 
-    def _decode(self, chunk: bytes, last: bool = False) -> list[wire.Frame]:
-        """The frames that `chunk` completed. `last`: no more bytes will tell what these are."""
+    def _decode(self, chunk: bytes, last: bool = False) -> Iterator[list[wire.Frame]]:
+        """The frames that `chunk` completed, step by step. `last`: no more bytes will tell what these are."""
         if self._undecodable is not None:
             self._lose(chunk)
-            return []
+            return
         try:
             if self._inflater is None:
                 if not self._encoded.add(chunk) and self._encoding and not last:
-                    return []
+                    return
                 chunk = self._encoded.take()
                 if wire.looks_plain(chunk):
                     self._encoding = ""  # the label is wrong: nothing is encoded
                 self._inflater = wire.inflater(self._encoding)
-            data = self._inflater.feed(chunk)
+            for data in self._inflater.steps(chunk):
+                self._decoded_bytes += len(data)
+                yield self._begin(data, last) if self._decoder is None else self._decoder.feed(data)
         except wire.EncodingError as problem:
-            return self._cannot_decode(f"content-encoding: {problem}", chunk)
-        self._decoded_bytes += len(data)
-        return self._begin(data, last) if self._decoder is None else self._decoder.feed(data)
+            yield self._cannot_decode(self._redactor.string(f"content-encoding: {problem}"), chunk)
+        if last and self._decoder is None and self._undecodable is None:
+            yield self._begin(b"", last)
 
     def _begin(self, data: bytes, last: bool) -> list[wire.Frame]:
         """The frames of a body's first bytes, when these tell what it is."""
@@ -378,8 +402,8 @@ class FlowRecorder:
 
     def _pending(self) -> list[wire.Frame]:
         """What no end was seen of; afterwards nothing is held."""
-        frames = self._decode(b"", last=True) if self._encoded or self._beginning else []
-        return [*frames, *self._closed()]
+        steps = list(self._decode(b"", last=True)) if self._encoded or self._beginning else []
+        return [*(frame for frames in steps for frame in frames), *self._closed()]
 
     def _closed(self) -> list[wire.Frame]:
         decoder, self._decoder = self._decoder, None
@@ -465,11 +489,14 @@ class FlowRecorder:
         """(text for the line, metadata it needs, blobs): `clean` has passed the redactor."""
         extra: dict[str, Any] = {}
         blobs: list[Entry] = []
-        if len(clean) > self._inline_limit:
+        limit = self._inline_limit
+        if len(clean) > QUOTED_LIMIT and QUOTED in clean:
+            limit = min(limit, QUOTED_LIMIT)
+        if len(clean) > limit:
             digest = hashlib.sha256(clean).hexdigest()
             extra = {"bytes": len(clean), "sha256": digest}
             blobs = [Blob(digest, clean)]
-            clean = clean[: min(INLINE_HEAD, self._inline_limit)]
+            clean = clean[: min(INLINE_HEAD, limit)]
             return clean.decode("utf-8", "replace"), extra, blobs
         try:
             return clean.decode(), extra, blobs

@@ -75,6 +75,8 @@ class FlowRecord(Open):
     """[name, value], in their order, secrets out"""
     proxy: str | None = None
     """the proxy process that wrote this; the next start ends the flows of a dead one"""
+    kept: Literal["headers", None] = None
+    """`headers` where the proxy was told to record no bodies: the flow has no lines, its `request` is null"""
     v: int = VERSION
     """version of this schema"""
 

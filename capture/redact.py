@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
+from capture.shapes import DONE, Found, Shapes
 from capture.shapes import RULES as RULES
-from capture.shapes import Found, Shapes
 
 SECRET_HEADERS = frozenset(
     """authorization cookie set-cookie x-api-key proxy-authorization x-goog-api-key api-key x-amz-security-token
@@ -225,4 +225,3 @@ def _quoted(text: str, safe: str) -> str:
 
 
 SAFE_IN_QUERY = "$:/,!*'()@-._~"
-DONE = re.compile(rb"hash:[0-9a-f]{16}")  # what an earlier rule put there

@@ -99,9 +99,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "curl_user",
-        r"(?:^|[^0-9A-Za-z_])curl\b[^|;\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?"
-        + QUOTES
-        + r"([^\s:\\\"'|;$]{1,100}:[^\s\\\"'|;]+)",
+        START + r"curl\b[^|;\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?" + QUOTES + r"([^\s:\\\"'|;$]{1,100}:[^\s\\\"'|;]+)",
         salted=True,
     ),
     Rule(
@@ -125,11 +123,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "oauth_form",
-        r"(?i)(?:^|[&\s\"'])"
+        r"(?i)(?:^|[&\s\"']|\\[nrt]|\\u0026|\\u003[Ff])"  # not START: it sees `self.access_token=name`
         r"(?:access_token|refresh_token|id_token|client_secret|code_verifier|client_assertion)=([A-Za-z0-9._~+/%-]{8,})",
         salted=True,
     ),
 )
+
+
+DONE = re.compile(rb"hash:[0-9a-f]{16}")  # what stands where a secret stood
 
 
 class Found(NamedTuple):
@@ -141,6 +142,7 @@ class Found(NamedTuple):
 
 
 class _Compiled(NamedTuple):
+    name: str
     pattern: Any
     salted: bool
     beginning: Any  # what could become a match, at the end of a text
@@ -168,6 +170,15 @@ class Shapes:
         """Each rule's pattern (group 1 is the secret) and whether its hash is salted, in their order."""
         return ((rule.pattern, rule.salted) for rule in self._rules)
 
+    def names(self, data: bytes) -> list[str]:
+        """The names of the rules that see a secret, one for each place; of rules that see the same place the first."""
+        places: dict[tuple[int, int], str] = {}
+        for rule in self._rules:
+            for match in rule.pattern.finditer(data):
+                if not DONE.fullmatch(data, match.start(1), match.end(1)):
+                    places.setdefault(match.span(1), rule.name)
+        return list(places.values())
+
     def found(self, data: bytes) -> list[Found]:
         """Every place where a rule sees a secret; the places of two rules may overlap."""
         return [Found(match.start(1), match.end(1), salted) for pattern, salted in self.rules() for match in pattern.finditer(data)]
@@ -187,7 +198,7 @@ class Shapes:
 @lru_cache(maxsize=256)
 def _compiled(rule: Rule) -> _Compiled:
     begins = opening(rule.pattern)
-    return _Compiled(_compile(rule.pattern), rule.salted, _compile(_at_end(begins.pattern)), begins.lead + FEW)
+    return _Compiled(rule.name, _compile(rule.pattern), rule.salted, _compile(_at_end(begins.pattern)), begins.lead + FEW)
 
 
 def _beginnings(rules: list[Rule]) -> list[str]:

@@ -30,6 +30,7 @@ from capture.files import (
     LINES,
     Unusable,
     inside,
+    is_ordinary,
     moved_away,
     open_private,
     parse,
@@ -39,6 +40,8 @@ from capture.files import (
 )
 from capture.jsonl import VERSION, Blob, Entry, Record, dumps, local_time
 from capture.presence import Presence
+from capture.purges import Gate, Notice
+from capture.syncing import Syncer
 
 MAX_OPEN = 128  # flow files kept open; the least recently written is closed first
 MAX_WAITING = (
@@ -61,44 +64,57 @@ class Appender:
         self.waiting = 0  # bytes
         self.lines: deque[bytes] = deque()  # that wait
         self._shared = shared
-        self._descriptor = -1  # closed
+        self.descriptor = -1  # while it is closed
         self._size = -1  # of the file after our last write: when it still is, its tail is ours and whole
+        self.was_cut = False  # somebody made it shorter, as `copytruncate` does
 
     def open(self) -> None:
         """Raises OSError, Unusable."""
-        if self._descriptor < 0:
-            self._descriptor, self._size = open_private(inside(self.path.parent) / self.path.name), -1
+        if self.descriptor < 0:
+            self.descriptor, self._size = open_private(inside(self.path.parent) / self.path.name), -1
 
     def add(self, line: bytes) -> None:
         self.lines.append(line)
         self.waiting += len(line)
 
     def flush(self) -> None:
-        """Writes what was added, up to WRITE bytes of whole lines in one `write`. Raises OSError; what was not written waits."""
+        """Writes what was added, up to WRITE bytes of whole lines in one `write`. Raises OSError; what was not written waits.
+
+        Of a file that could not be written nothing is believed any more: it is opened anew, and its tail is looked at.
+        """
         while self.lines:
             self.open()
             count = len(self.lines) if self.waiting <= WRITE else self._first()
             data = b"".join(islice(self.lines, count))
-            written = self._append(data)
+            try:
+                written = self._append(data)
+            except OSError:
+                self.close()
+                raise
             if written < len(data):  # a full disk shows so, before it shows as an error
-                self._size = -1
                 self._written(written)
+                self.close()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._written(written)
 
     def moved(self) -> bool:
         """Whether the file is open, and was deleted or renamed away."""
-        return self._descriptor >= 0 and moved_away(self.path, self._descriptor)
+        return self.descriptor >= 0 and moved_away(self.path, self.descriptor)
 
     def forget(self) -> None:
         """What waits is not written."""
         self.lines.clear()
         self.waiting = 0
 
+    def leave_out(self, is_gone: Callable[[dict[str, Any]], bool]) -> None:
+        """Of what waits, these records are not written."""
+        self.lines = deque(line for line in self.lines if not is_gone(parse(line) or {}))
+        self.waiting = sum(map(len, self.lines))
+
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            os.close(descriptor)
 
     def _first(self) -> int:
         """How many lines make a write: at least one."""
@@ -112,20 +128,42 @@ class Appender:
     def _append(self, data: bytes) -> int:
         """How many bytes of `data` reached the file."""
         if not self._shared and self._size >= 0:
-            return os.write(self._descriptor, data)
+            return self._whole_lines(data, os.write(self.descriptor, data))
         end = b""
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        fcntl.flock(self.descriptor, fcntl.LOCK_SH)
         try:
             if self._torn():
                 # It may be a write of another process that is not over: the exclusive lock waits for it.
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
                 if self._torn() and not data.startswith(b"\n"):
                     end = b"\n"
-            written = os.write(self._descriptor, end + data)
-            self._size = os.fstat(self._descriptor).st_size
+            self._size = -1
+            written = os.write(self.descriptor, end + data)
+            written = self._whole_lines(end + data, written)
+            with suppress(OSError):  # what is written is written: nothing that fails from here on may have it written again
+                self._size = os.fstat(self.descriptor).st_size
         finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._unlock()
         return max(0, written - len(end))
+
+    def _whole_lines(self, data: bytes, written: int) -> int:
+        """How many bytes of `data` stay: the half line that a short write left is taken back, where nobody wrote behind it."""
+        fragment = data[data.rfind(b"\n", 0, written) + 1 : written]
+        if written == len(data) or not fragment:
+            return written
+        with suppress(OSError):
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            start = os.fstat(self.descriptor).st_size - len(fragment)
+            if os.pread(self.descriptor, len(fragment), start) == fragment:
+                os.ftruncate(self.descriptor, start)
+                return written - len(fragment)
+        return written
+
+    def _unlock(self) -> None:
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        except OSError:
+            self.close()  # which ends the lock as well
 
     def _written(self, size: int) -> None:
         """The first `size` bytes wait no longer; a line that was not written whole waits whole, or its newline alone."""
@@ -141,8 +179,9 @@ class Appender:
             self.waiting -= size
 
     def _torn(self) -> bool:
-        size = os.fstat(self._descriptor).st_size
-        return size not in (0, self._size) and os.pread(self._descriptor, 1, size - 1) != b"\n"
+        size = os.fstat(self.descriptor).st_size
+        self.was_cut = self.was_cut or size < self._size
+        return size not in (0, self._size) and os.pread(self.descriptor, 1, size - 1) != b"\n"
 
 
 def _flush(file: Appender) -> OSError | None:
@@ -171,14 +210,21 @@ class LogWriter:
         self._now = now
         self._looked = self._tried = now()
         self._errors_at, self._errors = 0, 0
-        self._blobs: deque[Blob] = deque()  # to be written before the lines that refer to them
+        self._blobs: deque[tuple[Blob, str]] = deque()  # with their session; to be written before the lines that refer to them
+        self._new_blobs: list[Blob] = []  # whose line comes next
+        self._gone: set[str] = set()  # open flows whose session was purged: what they say further is not written
+        self.forgotten: list[Notice] = []  # purges that the recorder must hear of: what it takes for written is not there
         self._blob_trouble: OSError | None = None
+        self.unsynced = False  # there are records in the central files that a power failure would take
+        self._syncer = Syncer(now)
         self._flows: dict[str, Appender] = {}  # the file of each flow that has not ended
         self._open: OrderedDict[str, Appender] = OrderedDict()  # of these the open ones, the least recently written first
         self._touched: dict[str, Appender] = {}  # flow files with lines that wait
+        self._sids: dict[str, str] = {}  # the session of each flow in one of these
         try:
             for name in ("sse_logs", "bodies", "proxies"):
                 inside(self.directory / name)
+            self._gate = Gate(self.directory)
             self._error_file = Appender(self.directory / ERRORS)
             self._error_file.open()
             self.presence = Presence(self.directory, proxy)
@@ -209,9 +255,16 @@ class LogWriter:
     def write(self, entry: Entry) -> None:
         """Takes an entry; nothing raises before `flush`, so that one file's trouble keeps no other entry back."""
         if isinstance(entry, Blob):
-            self._blobs.append(entry)
-            self.waiting += len(entry.data)
+            self._new_blobs.append(entry)
             return
+        if entry.flow_id not in self._flows and entry.flow_id not in self._gone:
+            self.heed()  # what begins after a purge is not of what was purged
+        if entry.flow_id in self._gone:
+            self._new_blobs.clear()
+            if entry.kind == "flow_ends":
+                self._gone.discard(entry.flow_id)
+            return
+        self._take_blobs(entry.sid)
         line = dumps(entry.fields)
         self._central[entry.kind].add(line)
         file = self._touched[entry.flow_id] = self._flow_file(entry.sid, entry.flow_id)
@@ -225,13 +278,60 @@ class LogWriter:
 
         The flows' own files wait for the central log: where it cannot be written they are not tried.
         """
+        self._take_blobs("")
+        with self._gate.held():
+            self._heed()
+            self._flush()
+
+    def _take_blobs(self, sid: str) -> None:
+        for blob in self._new_blobs:
+            self._blobs.append((blob, sid))
+            self.waiting += len(blob.data)
+        self._new_blobs.clear()
+
+    def heed(self) -> None:
+        """Looks whether something was purged: to be asked before a flow begins that may refer to what a session has said."""
+        with self._gate.held():
+            self._heed()
+
+    def _heed(self) -> None:
+        for notice in self._gate.news():
+            self._forget(notice)
+
+    def _forget(self, notice: Notice) -> None:
+        """Nothing that waits comes back of what was purged; its flows that are still open are not recorded further."""
+        self.forgotten.append(notice)
+        for file in (*self._central.values(), self._error_file):
+            file.close()
+        gone = {flow_id for flow_id, sid in self._sids.items() if notice.covers(sid)}
+        open_ones = {flow_id for flow_id in gone if flow_id in self._flows}
+        for flow_id in gone:
+            for own in filter(None, (self._flows.pop(flow_id, None), self._touched.pop(flow_id, None))):
+                own.forget()
+                own.close()
+            self._open.pop(flow_id, None)
+            del self._sids[flow_id]
+        for file in self._central.values():
+            file.leave_out(lambda record: notice.covers(str(record.get("sid"))))
+        self._error_file.leave_out(lambda record: record.get("flow_id") in gone)
+        self._blobs = deque((blob, sid) for blob, sid in self._blobs if not notice.covers(sid))
+        self._gone |= open_ones
+        with suppress(OSError, Unusable):
+            self.presence.say_again(self._central, self._open_flows())
+        if open_ones:
+            count = f"{len(open_ones)} open flow" + ("" if len(open_ones) == 1 else "s")
+            self._complain("purge", f"{count} of purged sessions: not recorded further", "their next request is recorded again")
+
+    def _flush(self) -> None:
         failed = self._look() or self._flush_blobs() or _flush(self._error_file)
         trouble = None
+        self.unsynced = self.unsynced or any(file.lines for file in self._central.values())
         for file in self._central.values():
             trouble = _flush(file) or trouble
         failed = trouble or self._flush_flows() or failed
         self.waiting = sum(file.waiting for file in (*self._central.values(), *self._touched.values()))
-        self.waiting += sum(len(blob.data) for blob in self._blobs)
+        self.waiting += sum(len(blob.data) for blob, _ in self._blobs)
+        self._sync()
         if failed:
             raise failed
 
@@ -251,7 +351,9 @@ class LogWriter:
                 None,
             )
         self._error_file.add(dumps({"t": local_time(self._now()), "where": where, "what": what, "do": do, "flow_id": flow_id}))
-        self._error_file.flush()
+        with self._gate.held():
+            self._heed()
+            self._error_file.flush()
 
     def close(self) -> None:
         """Flushes, and says that this proxy has ended its flows. Raises OSError; the next start ends the flows then."""
@@ -261,7 +363,20 @@ class LogWriter:
         finally:
             for file in (*self._central.values(), *self._open.values(), self._error_file):
                 file.close()
+            self._gate.close()
             self.presence.close(ended=not self.unwritten)
+
+    def _sync(self) -> None:
+        """Once a second what is new goes on from the system's memory to the disk, in the background."""
+        if problem := self._syncer.failed():
+            for file in self._central.values():  # what the disk did not take once is not believed to be there: begin with a look
+                file.close()
+            do = "check the disk: if the power fails, the seconds before this are missing"
+            self._complain("disk", f"{problem.strerror}: records may not be on the disk", do)
+        elif self.unsynced and self._syncer.due:
+            with suppress(OSError, RuntimeError):  # no descriptor or thread is free: the next flush tries again
+                self._syncer.sync(file.descriptor for file in self._central.values() if file.descriptor >= 0)
+                self.unsynced = False
 
     def _flow_file(self, sid: str, flow_id: str) -> Appender:
         """The file of a flow; of one that has ended as well, as long as its lines wait."""
@@ -270,6 +385,7 @@ class LogWriter:
             path = self.directory / "sse_logs" / safe_name(sid) / (safe_name(flow_id) + ".jsonl")
             file = Appender(path, shared=False)
         self._flows[flow_id] = file
+        self._sids[flow_id] = sid
         return file
 
     def _flush_flows(self) -> OSError | None:
@@ -281,6 +397,8 @@ class LogWriter:
                 del self._touched[flow_id]
             if flow_id not in self._flows:
                 self._open.pop(flow_id, None)
+                if not trouble:
+                    self._sids.pop(flow_id, None)
                 file.close()
                 continue
             self._open[flow_id] = file
@@ -297,7 +415,12 @@ class LogWriter:
         for file in self._touched.values():
             file.forget()
         self._touched = {}
+        self._sids = {flow_id: sid for flow_id, sid in self._sids.items() if flow_id in self._flows}
         self._complain("disk", f"{records} records could not be written to sse_logs/", "the central log has them")
+
+    def _open_flows(self) -> dict[str, str]:
+        """Flow → session."""
+        return {flow_id: self._sids[flow_id] for flow_id in self._flows}
 
     def _look(self) -> OSError | None:
         """Begins files anew that were deleted or renamed away; our presence as well."""
@@ -310,10 +433,15 @@ class LogWriter:
             file.close()
         kinds = [kind for kind, file in self._central.items() if file in moved]
         try:
+            self._gate.look()
             if kinds or self.presence.moved():
-                self.presence.say_again(kinds)
+                self.presence.say_again(kinds, self._open_flows())
         except (OSError, Unusable) as problem:
             return _as_error(problem)
+        for file in [file for file in (*self._central.values(), self._error_file) if file.was_cut]:
+            file.was_cut = False
+            what = f"{file.path.name}: cut short while written to: what came between the copy and the cut is lost"
+            self._complain("log", what, "rotate by renaming (logrotate: not copytruncate): nothing is lost then")
         if moved:
             names = ", ".join(file.path.name for file in moved[:5]) + (f" and {len(moved) - 5} more" if len(moved) > 5 else "")
             self._complain("log", f"{names}: deleted or renamed while written to", "begun anew; name another log with SSE_LOG_DIR")
@@ -331,7 +459,7 @@ class LogWriter:
         self._tried, self._blob_trouble = now, None
         try:
             while self._blobs:
-                self._write_blob(self._blobs[0])
+                self._write_blob(self._blobs[0][0])
                 self._blobs.popleft()
         except (OSError, Unusable) as problem:
             self._blob_trouble = _as_error(problem)
@@ -339,12 +467,11 @@ class LogWriter:
 
     def _write_blob(self, blob: Blob) -> None:
         path = inside(self.directory / "bodies") / blob.sha256
-        if path.exists():
+        if is_ordinary(path):  # anything else that stands there is replaced by the name of the draft, not written to
             return
         draft = path.with_name(f".{blob.sha256}-{os.getpid()}")
         try:
-            with open(open_private(draft, os.O_TRUNC), "wb") as file:
-                file.write(blob.data)
+            _write_whole(draft, blob.data)
             draft.rename(path)
         except OSError:
             draft.unlink(missing_ok=True)
@@ -391,14 +518,25 @@ class LogWriter:
         """How many lines an orphan has; those that the kill kept from its own file (it is written last) are appended there."""
         flow_id, own = flow["flow_id"], self._flow_file(flow["sid"], flow["flow_id"])
         self._repair(own.path)
-        if not size_of(own.path):
+        if not size_of(own.path) and "t" in flow:
             own.add(dumps(flow))
         there, lines = last_count(own.path, flow_id) + 1, last_count(self.directory / LINES, flow_id, since) + 1
         missing = islice(_backwards(self.directory / LINES, flow_id, since), max(0, lines - there))
         for _, line in reversed(list(missing)):
             own.add(line)
         self._touched[flow_id] = own
-        return lines
+        return max(there, lines)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """A file of ours that holds these bytes. Raises OSError."""
+    descriptor = open_private(path, os.O_TRUNC)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
 
 
 def _last_newline(descriptor: int, size: int) -> int:

@@ -323,7 +323,7 @@ class Pairing:
         """The exchange is one of its turn's."""
         turn = self._session(exchange.sid).turn
         if turn and not exchange.background:
-            exchange.turn = turn.number
+            exchange.turn, exchange.after = turn.number, turn.exchanges
 
     # -- answers ----------------------------------------------------------------------------------------------------------------
 
@@ -741,8 +741,10 @@ def _add_to(turn: Turn, exchange: Exchange) -> None:
     if not exchange.agent:
         turn.failed = answer.failed or (exchange.outcome if exchange.outcome in BROKEN else None)
         small = _is_small(exchange) and turn.answer_model and "haiku" not in turn.answer_model
-        if answer.texts and exchange.t >= turn.answer_t and not small:
+        later = exchange.after >= turn.answer_place or exchange.t >= turn.answer_t  # of two at once, the one asked last
+        if answer.texts and later and not small:
             turn.answer, turn.answer_model, turn.answer_t = answer.text, exchange.model, exchange.t
+            turn.answer_place = turn.exchanges
 
 
 def _is_small(exchange: Exchange) -> bool:

@@ -135,6 +135,7 @@ class Exchange:
     status: int | None = None
     outcome: str = "open"  # as in the end record; `complete` as soon as the provider has said its last word
     turn: int | None = None  # number of its turn in the session; None for what belongs to none
+    after: int = 0  # how many exchanges of its turn had ended when it was asked
     retold: bool = False  # only tells again what other exchanges of its turn tell (codex log)
 
     @property
@@ -168,6 +169,7 @@ class Turn:
     answer: str = ""  # the last thing the model said to the user
     answer_model: str | None = None
     answer_t: str = ""  # when that was asked for
+    answer_place: int = 0  # which exchange of the turn that was: the n-th that ended
     usages: dict[tuple[str, str], UsageReported] = field(default_factory=dict)  # by provider and model
     last_t: str = ""
     idle_t: str | None = None

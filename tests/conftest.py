@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.faults import report
+
 settings.register_profile(  # no deadline for one example (machines differ), the same examples on every run in CI
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
 )
@@ -13,7 +15,11 @@ settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="faults as often as for docs/reliability.md (scripts/faults.sh)")
+    report.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    report.register(config)
 
 
 @pytest.fixture(scope="session")

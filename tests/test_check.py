@@ -128,6 +128,7 @@ def test_a_part_that_was_changed_is_found_by_rebuilding(tmp_path: Path) -> None:
     assert "request_differs" in report(log, deep=True).counts
 
 
+@pytest.mark.row(14)
 def test_a_torn_tail_is_found(tmp_path: Path) -> None:
     log = put(tmp_path, conversation())
     (log / LINES).write_bytes((log / LINES).read_bytes()[:-20])
@@ -517,6 +518,14 @@ def _http_error(wire: talk.Wire) -> None:
     wire.exchange([ASK], None, status=429)
 
 
+@changes("headers_only")
+def _headers_only(records: Records) -> None:
+    records[:] = [record for record in records if "data_count" not in record]
+    for record in records:
+        gone = {"lines": 0, "sha256": None} if "outcome" in record else {"request": None, "request_sha256": None, "kept": "headers"}
+        record.update(gone)
+
+
 @told("fallback_session")
 def _nameless(wire: talk.Wire) -> None:
     wire.exchange([ASK], talk.says("Done."), headers={"x-claude-code-session-id": ""})
@@ -534,6 +543,15 @@ def test_every_kind_of_finding_can_occur(tmp_path: Path, kind: str, damage: Dama
     if presence:
         presence.close()
     assert kind in {each.kind for each in found.findings}
+
+
+def test_a_log_of_headers_only_is_complete_and_an_error_in_it_is_still_found(tmp_path: Path) -> None:
+    records = conversation()
+    _headers_only(records)
+    found = report(put(tmp_path, records), deep=True)
+    assert {each.kind for each in found.findings} == {"headers_only"}
+    records.remove(end_record(records))
+    assert "no_end" in {each.kind for each in report(put(tmp_path, records)).findings}
 
 
 def test_no_kind_of_finding_is_dead() -> None:
@@ -595,6 +613,7 @@ def test_a_part_of_a_sockets_request_that_is_lost_is_found(tmp_path: Path, case:
         assert lost in {each.what for each in found.findings if each.kind == "part_missing"}
 
 
+@pytest.mark.row(14)
 def test_all_bad_lines_are_counted(tmp_path: Path) -> None:
     with open(put(tmp_path, conversation()) / LINES, "a") as file:
         file.write("no record\n" * 1234)

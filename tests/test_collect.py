@@ -488,6 +488,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("capture.channels.collecting.TURN", 0.0)
 
 
+@pytest.mark.row(35)
 def test_a_server_that_is_killed_and_restarted_loses_and_doubles_nothing(
     source: Path, running: Server, tmp_path: Path, small: None
 ) -> None:
@@ -497,6 +498,7 @@ def test_a_server_that_is_killed_and_restarted_loses_and_doubles_nothing(
     assert same(tmp_path / "to", source)
 
 
+@pytest.mark.row(35)
 def test_a_server_that_is_frozen_is_waited_for(
     source: Path, running: Server, tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -533,6 +535,7 @@ def test_a_stream_that_is_deleted_under_us_is_collected_anew_and_nothing_is_doub
     assert same(tmp_path / "to", *sources)
 
 
+@pytest.mark.row(35)
 def test_a_server_without_memory_gives_what_it_has(source: Path, running: Server, tmp_path: Path) -> None:
     ship(source, running)
     collect(running, tmp_path / "first")
@@ -543,6 +546,7 @@ def test_a_server_without_memory_gives_what_it_has(source: Path, running: Server
     assert same(tmp_path / "to", source)
 
 
+@pytest.mark.row(35)
 def test_a_wrong_password_is_one_line_and_exit_2(tmp_path: Path) -> None:
     with server(tmp_path / "redis", password="right") as running:
         url = running.stream(STREAM).replace("127.0.0.1", ":wr0ng@127.0.0.1")
@@ -596,6 +600,7 @@ collecting.Collector(where_of(url, {}), Path(to), consumer=consumer).run(once=Tr
 """
 
 
+@pytest.mark.row(35)
 @pytest.mark.parametrize("consumer", ["", "another"])
 @pytest.mark.parametrize("when", ["add_entries", "flush", "ask", "answer", "acknowledge"])
 def test_a_collector_killed_between_reading_and_acknowledging_loses_and_doubles_nothing(
@@ -631,6 +636,7 @@ def test_entries_that_the_server_gave_to_a_dead_connection_are_written_in_their_
     assert same(tmp_path / "to", source)
 
 
+@pytest.mark.row(35)
 def test_two_shippers_and_three_collectors_of_which_one_is_killed(
     sources: tuple[Path, Path], running: Server, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def append(path: Path, data: bytes) -> None:
 # -- lines -------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row(15)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=10))
 def test_lines_do_not_depend_on_how_they_are_cut(data: bytes, cuts: list[int]) -> None:
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
@@ -80,6 +81,7 @@ def test_lines_do_not_depend_on_how_they_are_cut(data: bytes, cuts: list[int]) -
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for _, line in found[:-1])
 
 
+@pytest.mark.row(15)
 def test_a_line_that_grows_is_given_once_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     growing = Growing(path, Place())
@@ -92,6 +94,7 @@ def test_a_line_that_grows_is_given_once_it_is_whole(tmp_path: Path) -> None:
     assert growing.read() == [(8, b'{"b":2}\n')]
 
 
+@pytest.mark.row(15)
 def test_a_huge_line_arrives_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     growing = Growing(path, Place())
@@ -103,6 +106,7 @@ def test_a_huge_line_arrives_whole(tmp_path: Path) -> None:
     assert found == [(0, line)]
 
 
+@pytest.mark.row(17)
 def test_a_file_that_is_renamed_away_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     append(path, b"1\n")
@@ -116,6 +120,7 @@ def test_a_file_that_is_renamed_away_is_read_to_its_end(tmp_path: Path) -> None:
     assert sorted(line for _ in range(3) for _, line in growing.read()) == [b"3\n", b"4\n"]
 
 
+@pytest.mark.row(17)
 def test_a_file_that_is_cut_is_read_from_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     append(path, b"111111\n")
@@ -177,6 +182,7 @@ def test_what_is_followed_is_what_is_read_at_once(tmp_path_factory: pytest.TempP
     assert said == told(run(records))
 
 
+@pytest.mark.row(14)
 def test_a_torn_line_is_noted_and_nothing_else_is_lost(tmp_path: Path) -> None:
     records = conversation().records
     for name in (FLOWS, LINES, ENDS):
@@ -234,6 +240,7 @@ def test_one_file_of_lines_is_followed_too(tmp_path: Path, packed: bool) -> None
     assert [line for line in said if line.startswith("asked")] == ["asked list the files", "asked thanks"]
 
 
+@pytest.mark.row(14)
 @pytest.mark.parametrize("damage", ["cut", "overwritten"])
 def test_a_damaged_compressed_file_is_read_as_far_as_it_goes(tmp_path: Path, damage: str) -> None:
     data = b"".join(dumps(record) for record in conversation().records * 60 if name_of(record) == LINES)

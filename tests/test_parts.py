@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from capture.jsonl import dumps
-from capture.parts import Request, join, member, references, split
+from capture.parts import MAX_TEMPLATE, Request, join, member, references, split
 
 
 def rebuilt(request: Request, template: str | None = None) -> str:
@@ -338,3 +338,13 @@ def test_the_next_request_of_a_conversation_has_only_its_new_messages_as_new_par
     assert [part.value for part in split(compact({"messages": second, "tools": [TOOL]})).parts if part.id not in known] == second[
         2:
     ]
+
+
+def test_a_body_that_is_long_beside_its_parts_is_one_part() -> None:
+    """What a template holds stands in the flow record, in one line."""
+    text = json.dumps({"model": "m", "image": "x" * MAX_TEMPLATE, "messages": [{"role": "user", "content": "hello"}]})
+    request = split(text)
+    assert [part.event for part in request.parts] == ["request.body"]
+    assert len(request.template) < 100
+    assert request.body is not None and request.body["model"] == "m"
+    assert rebuilt(request) == text

@@ -327,7 +327,7 @@ def test_what_would_end_the_thread_costs_one_chunk_that_is_counted(
     bench.open()
     bench.done()
     place: Any = FlowRecorder if where == "feed" else LogWriter
-    name = "hear" if where == "feed" and hasattr(FlowRecorder, "hear") else where
+    name = where
     real = getattr(place, name)
 
     def deadly(*arguments: Any) -> Any:

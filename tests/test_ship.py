@@ -209,6 +209,7 @@ def test_payloads_of_bodies_come_before_the_line_that_names_them(log: Path, runn
     assert [each.id for each in found[:3]] == [f"{digest}:{at}/700000" for at in (0, 262_144, 524_288)]
 
 
+@pytest.mark.row(35)
 def test_the_stream_is_kept_short(log: Path, running: Server) -> None:
     write(log, flows=1, lines=5000)
     with closing(Shipper(log, where_of(running.stream(STREAM) + "&maxlen=100", {}), steps=STEPS)) as ours:
@@ -323,6 +324,7 @@ def test_a_file_that_is_gone_is_said(log: Path, running: Server) -> None:
 # -- the server fails ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row(35)
 def test_a_connection_that_is_cut_once_is_nothing_to_tell_of(log: Path, running: Server) -> None:
     write(log, flows=8, lines=3000)
     said: list[str] = []
@@ -333,6 +335,7 @@ def test_a_connection_that_is_cut_once_is_nothing_to_tell_of(log: Path, running:
     assert stored(running) == written(log)
 
 
+@pytest.mark.row(35)
 @pytest.mark.parametrize("after", ["next", "later"])
 def test_a_server_killed_and_restarted_midway(log: Path, running: Server, after: str) -> None:
     write(log, flows=8, lines=3000)
@@ -347,6 +350,7 @@ def test_a_server_killed_and_restarted_midway(log: Path, running: Server, after:
     assert stored(running) == written(log)
 
 
+@pytest.mark.row(35)
 def test_a_server_that_answers_no_more_for_a_while(log: Path, running: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in the connections that we gave up is not added when the server goes on: nothing is doubled."""
     monkeypatch.setattr(redis_channel, "SOCKET_TIMEOUT", 0.2)
@@ -363,6 +367,7 @@ def test_a_server_that_answers_no_more_for_a_while(log: Path, running: Server, m
     assert stored(running) == written(log)
 
 
+@pytest.mark.row(35)
 def test_a_server_without_memory_is_waited_for(log: Path, running: Server) -> None:
     write(log, flows=8, lines=3000)
     said: list[str] = []
@@ -374,6 +379,7 @@ def test_a_server_without_memory_is_waited_for(log: Path, running: Server) -> No
     assert stored(running) == written(log)
 
 
+@pytest.mark.row(35)
 def test_a_stream_deleted_midway_is_filled_again(log: Path, running: Server) -> None:
     write(log, flows=8, lines=3000)
     with running.client() as client:
@@ -421,6 +427,7 @@ def test_a_stream_that_was_emptied_is_not_filled_again(log: Path, running: Serve
     assert stored(running)[LINES].count(b"\n") == 10
 
 
+@pytest.mark.row(35)
 def test_a_server_that_forgets_what_it_acknowledged_is_told_again(log: Path, tmp_path: Path) -> None:
     write(log, flows=8, lines=3000)
     with server(tmp_path / "forgetful", durable=False) as forgetful:
@@ -448,6 +455,7 @@ def test_what_the_server_says_of_a_log_may_be_no_checkpoint(log: Path, running: 
         ship(log, running)
 
 
+@pytest.mark.row(35)
 def test_what_waits_for_a_server_waits_in_the_log_and_not_in_memory(log: Path, running: Server) -> None:
     write(log, flows=4, lines=10_000, text=1000)
     running.kill()
@@ -476,6 +484,7 @@ def capture(*words: str | Path, **environ: str) -> list[str]:
     return [sys.executable, "-m", "capture", *map(str, words)]
 
 
+@pytest.mark.row(35)
 def test_a_shipper_killed_again_and_again_loses_and_doubles_nothing(log: Path, running: Server) -> None:
     write(log, flows=8, lines=6000)
     with running.client() as client:
@@ -596,6 +605,7 @@ def test_a_copied_log_is_another_log(log: Path, tmp_path: Path, running: Server)
 # -- what people see -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row(35)
 def test_a_wrong_password_is_one_line_that_says_what_to_do(log: Path, tmp_path: Path) -> None:
     with server(tmp_path / "closed", password="right") as closed:
         for password, words in (("wr0ng", "it refuses the password"), ("", "it wants a password")):

@@ -139,6 +139,7 @@ def test_a_flow_that_ended_keeps_no_file_open(tmp_path: Path) -> None:
 # -- cut at any byte ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row(11, 14)
 def test_a_log_cut_at_any_byte_loses_at_most_its_last_line_and_is_repaired(tmp_path: Path) -> None:
     records = [line_record(number, text="é" * number) for number in range(4)]
     write(tmp_path / "whole", *records)
@@ -162,6 +163,7 @@ def test_a_log_cut_at_any_byte_loses_at_most_its_last_line_and_is_repaired(tmp_p
             assert orjson.loads(facts)["offset"] == end - len(fragment)
 
 
+@pytest.mark.row(14)
 @given(
     st.lists(
         st.sampled_from([b'{"a":1}', b"{", b"\0\0\0", b"", b"[1]", b'"x"', b"\xff\xfe", b'{"flow_id":"flow-1"}', b"null"]),
@@ -223,6 +225,7 @@ def python(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.row(16)
 def test_two_processes_that_write_large_lines_at_once_break_none(tmp_path: Path) -> None:
     writers = [python(WRITER, str(tmp_path), name, "100") for name in ("one", "two")]
     for writer in writers:
@@ -263,6 +266,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.row(11)
 def test_the_flows_of_a_killed_proxy_are_ended_by_the_next_start_once(tmp_path: Path) -> None:
     write(tmp_path, flow_record("imported"), line_record(0, "imported"))  # without a proxy: nobody's orphan
     process = python(KILLED, str(tmp_path))
@@ -353,6 +357,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.row(44)
 def test_names_of_any_kind_are_unique_short_and_safe() -> None:
     safe = [safe_name(name) for name in NAMES]
     assert len(set(safe)) == len(NAMES)
@@ -367,6 +372,7 @@ def assert_safe(name: str) -> None:
     assert name.split(".")[0].lower() not in ("con", "prn", "aux", "nul", "com1", "lpt9")
 
 
+@pytest.mark.row(44)
 @given(st.text(st.characters(), max_size=400), st.text(st.characters(), max_size=400))
 @example("a", "a\n")
 def test_any_two_ids_have_two_safe_names(one: str, other: str) -> None:
@@ -379,6 +385,7 @@ def test_an_id_that_is_safe_is_its_own_name(name: str) -> None:
     assert safe_name(name) == name
 
 
+@pytest.mark.row(44)
 def test_records_with_odd_names_stay_inside_the_directory_and_are_found_again(tmp_path: Path) -> None:
     directory = tmp_path / "inner" / "log"
     write(directory, *[line_record(0, flow_id=name, sid=name) for name in NAMES])
@@ -401,6 +408,7 @@ def umask() -> Iterator[Callable[[int], int]]:
     os.umask(before)
 
 
+@pytest.mark.row(46)
 @pytest.mark.parametrize("mask", [0, 0o22, 0o777])
 def test_files_are_0600_and_directories_0700_whatever_the_umask_and_whatever_was_there(
     tmp_path: Path, umask: Callable[[int], int], mask: int
@@ -438,6 +446,7 @@ def unusable(tmp_path: Path) -> dict[str, Path]:
     }
 
 
+@pytest.mark.row(45)
 @pytest.mark.parametrize(
     "case", ["a file", "inside a file", "a dangling link", "nothing can be made there", "a file inside", "a link inside"]
 )
@@ -449,6 +458,7 @@ def test_a_directory_that_cannot_be_used_is_refused_in_one_line_that_says_what_t
     assert (tmp_path / "file").read_text() == "x"
 
 
+@pytest.mark.row(45)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, -1)
@@ -456,6 +466,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
         LogWriter(tmp_path, {})
 
 
+@pytest.mark.row(9)
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_without_the_right_to_write_is_made_writable_when_it_is_ours(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -483,6 +494,7 @@ class Disk:
         return self._write(descriptor, data[:room])
 
 
+@pytest.mark.row(6, 8)
 @given(st.lists(st.integers(0, 60), max_size=12), st.lists(st.integers(1, 3), min_size=1, max_size=6))
 @example([1, 1, 0, 5], [2])
 def test_a_short_write_glues_no_lines_and_nothing_is_lost_when_there_is_room_again(rooms: list[int], batches: list[int]) -> None:
@@ -513,6 +525,7 @@ def try_flush(flush: Callable[[], None]) -> bool:
     return True
 
 
+@pytest.mark.row(8)
 def test_a_failing_file_keeps_no_other_file_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer, real = LogWriter(tmp_path, {}), Appender.flush
 
@@ -532,6 +545,7 @@ def test_a_failing_file_keeps_no_other_file_back(tmp_path: Path, monkeypatch: py
     assert len(list(LogReader(tmp_path).flows())) == 1 and len(list(LogReader(tmp_path).flow_lines("session-1", "flow-1"))) == 1
 
 
+@pytest.mark.row(7)
 def test_a_session_folder_that_cannot_be_made_keeps_the_central_log_going(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path, {})
     (tmp_path / "sse_logs" / "session-1").write_text("in the way")
@@ -584,6 +598,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
+@pytest.mark.row(6)
 def test_on_a_disk_that_is_really_full_nothing_is_glued_and_nothing_lost_afterwards(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(b"x" * 500_000)
     writer = LogWriter(small_disk / "log", {})
@@ -601,6 +616,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_glued_and_nothing_lost_afterwa
         assert records.count(None) <= failed
 
 
+@pytest.mark.row(6)
 def test_a_start_on_a_full_disk_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "write", Disk([0] * 100).write)
     with pytest.raises(Unusable, match="No space left"):
@@ -753,6 +769,7 @@ def later(clock: list[float], seconds: float = 2.0) -> None:
     clock[0] += seconds
 
 
+@pytest.mark.row(9, 17)
 def test_a_log_that_is_renamed_away_is_begun_anew_and_this_is_said(tmp_path: Path) -> None:
     clock = [1000.0]
     writer = LogWriter(tmp_path, {}, now=lambda: clock[0])
@@ -768,6 +785,7 @@ def test_a_log_that_is_renamed_away_is_begun_anew_and_this_is_said(tmp_path: Pat
     assert [error["what"] for error in errors(tmp_path)] == ["sse_lines.jsonl: deleted or renamed while written to"]
 
 
+@pytest.mark.row(9, 17)
 def test_a_directory_that_is_deleted_is_made_anew_and_its_proxy_is_found_again(tmp_path: Path) -> None:
     clock, directory = [1000.0], tmp_path / "log"
     writer = LogWriter(directory, {"port": 9110}, now=lambda: clock[0])
@@ -805,6 +823,34 @@ def test_the_orphans_of_a_log_that_was_begun_anew_are_found_from_its_beginning(t
     assert [(end["outcome"], end["lines"]) for end in LogReader(tmp_path).ends()] == [("killed", 20)]
 
 
+@pytest.mark.row(11, 17)
+@pytest.mark.parametrize("moved", ["files", "directory"])
+def test_a_flow_whose_record_was_renamed_away_has_an_end_when_its_proxy_is_killed(tmp_path: Path, moved: str) -> None:
+    """One that ended after the renaming has its own; `data_count` goes on where the old file left it."""
+    clock, log = [1000.0], tmp_path / "log"
+    writer = LogWriter(log, {}, now=lambda: clock[0])
+    for flow in ("cut", "silent", "ended"):
+        writer.write(flow_record(flow, proxy=writer.presence.id))
+        writer.write(line_record(0, flow))
+        writer.write(line_record(1, flow))
+    writer.flush()
+    if moved == "directory":
+        log.rename(tmp_path / "old")
+    else:
+        for name in (files.FLOWS, files.LINES, files.ENDS):
+            (log / name).rename(log / (name + ".1"))
+    later(clock)
+    writer.write(line_record(2, "cut"))
+    writer.write(end_record("ended"))
+    writer.flush()
+    os.close(writer.presence._descriptor)  # as a kill does: the lock is gone, the file is not
+    write(log)
+    write(log)
+    ends = sorted((end["flow_id"], end["outcome"], end.get("lines")) for end in LogReader(log).ends())
+    said = 0 if moved == "directory" else 2  # a flow that said nothing since has its lines in the old directory only
+    assert ends == [("cut", "killed", 3), ("ended", "complete", None), ("silent", "killed", said)]
+
+
 # -- a disk that stays full --------------------------------------------------------------------------------------------------
 
 
@@ -822,6 +868,7 @@ def test_on_a_full_disk_no_more_files_stay_open_than_on_any_other(tmp_path: Path
     assert all(len(list(LogReader(tmp_path).flow_lines("session-1", f"flow-{flow}"))) == 1 for flow in range(50))
 
 
+@pytest.mark.row(6)
 def test_a_disk_that_takes_nothing_is_tried_with_few_bytes_however_many_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -843,6 +890,7 @@ def test_a_disk_that_takes_nothing_is_tried_with_few_bytes_however_many_wait(
     assert writer.unwritten == writer.waiting == 0
 
 
+@pytest.mark.row(7)
 def test_copies_that_only_their_own_file_does_not_take_are_let_go_before_the_log_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

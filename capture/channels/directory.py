@@ -2,7 +2,8 @@
 
 A file that is not there yet is waited for. One that is renamed away is read to its end, and for a while longer, since several
 proxies may write and each looks only once a second whether its files still are where they were; then the new one is read from
-its beginning. One that is cut (`copytruncate`) is read from its beginning again.
+its beginning. One that is cut (`copytruncate`) is read from its beginning again. One that a purge has rewritten is read on from
+where the old one ended.
 """
 
 import os
@@ -15,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+from capture import purges
 from capture.channels.base import Batch
 from capture.channels.cutting import Cutter
 from capture.files import ENDS, FLOWS, LINES, POLL, Unusable, moved_away
@@ -104,8 +106,9 @@ class Growing:
             return found + self._cutter.feed(data)
         self.behind = False
         if moved_away(self.path, self._descriptor) and self.path.exists():
-            self._leaving.append((self._descriptor, self._cutter, time.monotonic() + LINGER))
-            self._descriptor, self._start = -1, Place()
+            goes_on = purges.continues(self.path, self._inode, self._cutter.offset)
+            self._leaving.append((self._descriptor, self._cutter, time.monotonic() + (0 if goes_on is not None else LINGER)))
+            self._descriptor, self._start = -1, Place(goes_on or 0)
             return found + self.read(most)
         return found
 

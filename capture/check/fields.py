@@ -10,6 +10,8 @@ from capture.records import EndRecord, FlowRecord
 
 type Record = Mapping[str, Any]
 
+SOMETIMES = ("kept",)  # fields that stand only where there is something to say
+
 
 def of_flow(record: Record) -> dict[str, str]:
     """What is wrong in a flow record, by field."""
@@ -30,9 +32,9 @@ def usable(record: Record, wrong: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _against(model: type[BaseModel], record: Record) -> dict[str, str]:
-    """This version writes every field, so each must be there; other versions may have others."""
+    """This version writes every field but a few, so each must be there; other versions may have others."""
     written = model.model_fields if record.get("v", VERSION) == VERSION else {}
-    wrong = {name: "missing" for name in written if name not in record}
+    wrong = {name: "missing" for name in written if name not in record and name not in SOMETIMES}
     try:
         model.model_validate(record, strict=True)
     except ValidationError as problem:

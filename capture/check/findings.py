@@ -105,6 +105,9 @@ KINDS = {
             "nothing: the session is older than the recording",
         ),
         Kind(
+            "headers_only", N, "of a flow only headers and counts are on record", "nothing: its proxy was told so (--headers-only)"
+        ),
+        Kind(
             "fallback_session", N, "a flow's session is a guess: nothing in it named one", "nothing: this client names no session"
         ),
     )

@@ -23,6 +23,7 @@ class Seen:
     first_t: str | None = None  # of the first line
     proxy: str | None = None
     status: int | None = None
+    outlined: bool = False  # nothing of what was said was to be recorded
     lines: int = 0
     next: int = 0  # the data_count that is expected
     missing: list[tuple[int, int]] = field(default_factory=list)  # first and last of each gap
@@ -90,7 +91,9 @@ def of_end(seen: Seen) -> Iterator[tuple[str, str]]:
     """What its end says of a flow."""
     outcome, dropped = seen.end.get("outcome", "complete"), seen.end.get("dropped_chunks") or 0
     last_word = seen.end.get("terminal_event")
-    if last_word and last_word not in seen.said and seen.lines == seen.end.get("lines"):
+    if seen.outlined:
+        yield "headers_only", f"{seen.end.get('frames')} frames"
+    elif last_word and last_word not in seen.said and seen.lines == seen.end.get("lines"):
         yield "last_word_missing", last_word
     if seen.end.get("capture_error"):
         yield "capture_error", str(seen.end["capture_error"])

@@ -167,6 +167,7 @@ class Check:
             seen.elsewhere.add(record["sid"])
         seen.record, seen.opened_t = True, record["t"]
         seen.proxy, seen.status = record.get("proxy"), record.get("status")
+        seen.outlined = record.get("kept") == "headers"
         request = record.get("request")
         if request is not None:
             self._wants(seen, request)

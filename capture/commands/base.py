@@ -58,6 +58,29 @@ def password_option[**P, R](command: Command[P, R]) -> Command[P, R]:
     return click.option("--password", is_flag=True, help=words)(command)
 
 
+def scope_options[R](command: Callable[..., R]) -> Callable[..., R]:
+    """`--only-hosts`, `--skip-hosts`, `--headers-only`: what a proxy that is started records; `command` gets a Scope."""
+
+    @wraps(command)
+    def filled(only_hosts: str, skip_hosts: str, headers_only: bool, **own: Any) -> R:
+        from capture.scope import scope_of
+
+        return command(scope=scope_of(only_hosts, skip_hosts, headers_only), **own)
+
+    for option in reversed(SCOPE_OPTIONS):
+        filled = option(filled)
+    return filled
+
+
+SCOPE_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.option(
+        "--only-hosts", default="", metavar="HOSTS", help="Record these only (and names below them): api.anthropic.com,openai.com."
+    ),
+    click.option("--skip-hosts", default="", metavar="HOSTS", help="Leave these alone: their TLS is not opened, nothing recorded."),
+    click.option("--headers-only", is_flag=True, help="Record headers, ends and counts; nothing of what is said."),
+)
+
+
 def confdir_option[**P, R](command: Command[P, R]) -> Command[P, R]:
     """`--confdir`: mitmproxy's folder."""
     return click.option(

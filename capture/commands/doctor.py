@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 import orjson
@@ -19,6 +19,7 @@ import psutil
 from capture import files, presence, proxy
 from capture.commands.base import confdir_option, directory_option, hint, json_option, paint, short
 from capture.reader import LogReader
+from capture.scope import of_facts
 from capture.shapes import FAST
 
 RECENT = 100  # flows that are looked at
@@ -148,6 +149,7 @@ def _proxies(directory: Path) -> Iterator[Finding]:
         else:
             where = f"{listens}:{facts.get('port')}" if listens else "no port"
             yield Finding("ok", f"proxy on {where}{web}, process {facts.get('pid')}{use}")
+        yield Finding("ok", f"it records {of_facts(facts.get('scope') or {}).words}, to {short(str(directory))}")
     ours = {facts.get("port") for facts in found} | {facts.get("web_port") for facts in found}
     if not found:
         yield Finding("ok", "no proxy runs", f"`capture run` starts one; or start one to stay: {hint('up', directory)}")
@@ -193,6 +195,19 @@ def _environment(directory: Path) -> Iterator[Finding]:
         )
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _age(t: str) -> str:
+    """` of 2026-11-21, 3 days old` of a time of the log."""
+    try:
+        days = (datetime.now() - datetime.fromisoformat(t)).days
+    except (ValueError, TypeError):
+        return ""
+    return f" of {t[:10]}" + (f", {_counted(days, 'day')} old" if days > 0 else "")
+
+
 def _s(names: str) -> str:
     return "" if "," in names else "s"
 
@@ -204,10 +219,16 @@ def _by_value(variables: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 def _captures(directory: Path) -> Iterator[Finding]:
     reader = LogReader(directory)
-    flows = deque(reader.flows(), maxlen=RECENT)
+    flows, count, oldest = deque[dict[str, Any]](maxlen=RECENT), 0, "~"
+    for flow in reader.flows():
+        flows.append(flow)
+        count, oldest = count + 1, min(oldest, str(flow.get("t")))
     if not flows:
         yield Finding("ok", "nothing is recorded yet", hint("run -- claude", directory))
         return
+    size = sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
+    what = f"{_counted(count, 'flow')} on record, {size / 1e6:,.1f} MB in all, the oldest{_age(oldest)}"
+    yield Finding("ok", what, f"what shall not be kept goes by {hint('purge', directory)}")
     ids = {flow["flow_id"] for flow in flows}
     ends = {end["flow_id"]: end for end in reader.ends() if end["flow_id"] in ids}
     last = flows[-1]

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,19 @@ def _groups(context: click.Context, parameter: click.Parameter, text: str | None
     return frozenset(names)
 
 
+class Seconds(click.FloatRange):
+    """A length of time: `nan` is in every range, and is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not isfinite(seconds):
+            self.fail(f"{value} is no length of time", param, ctx)
+        return seconds
+
+
+SECONDS = Seconds(min=0)
+
+
 @click.command(short_help="Watch what agents say, as they say it.")
 @follow_options
 @click.option("--only", callback=_groups, metavar="WHAT", help="Of text,reasoning,tools,prompts,results,usage only these.")
@@ -65,7 +79,7 @@ def _groups(context: click.Context, parameter: click.Parameter, text: str | None
 )
 @click.option(
     "--flush-interval",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=0.5,
     show_default=True,
     metavar="S",
@@ -73,7 +87,7 @@ def _groups(context: click.Context, parameter: click.Parameter, text: str | None
 )
 @click.option(
     "--dead-after",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=5.0,
     show_default=True,
     metavar="S",

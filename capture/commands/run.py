@@ -15,10 +15,11 @@ import click
 import psutil
 
 from capture import catalogue, proxy
-from capture.commands.base import confdir_option, directory_option, hint, paint, password_option, say, short
+from capture.commands.base import confdir_option, directory_option, hint, paint, password_option, say, scope_options, short
 from capture.files import ENDS, FLOWS, Unusable, prepare, records_since, size_of
 from capture.own import Own
 from capture.reader import LogReader
+from capture.scope import ALL, Scope
 from capture.watching import watching
 
 NOT_FOUND = 127  # what a shell says of a command that is not there
@@ -34,10 +35,11 @@ AT_LEAST = 0.2  # seconds it has in any case: the last flow may not be on record
     "--port", type=click.IntRange(1, 65535), default=proxy.PORT, show_default=True, help="Of the proxy, if one is started."
 )
 @password_option
+@scope_options
 @click.option("--fail-open", is_flag=True, help="Run the command all the same when no proxy can be started: NOT RECORDED.")
 @confdir_option
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG …]")
-def run(directory: Path, port: int, password: bool, fail_open: bool, confdir: Path, command: tuple[str, ...]) -> None:
+def run(directory: Path, port: int, password: bool, scope: Scope, fail_open: bool, confdir: Path, command: tuple[str, ...]) -> None:
     """Run an agent and record what it says to its model and hears from it.
 
     Uses the proxy that records to the log directory, or starts one for this run. The command keeps its terminal;
@@ -51,8 +53,8 @@ def run(directory: Path, port: int, password: bool, fail_open: bool, confdir: Pa
         try:
             prepare(directory)
             before = Before(size_of(directory / FLOWS), size_of(directory / ENDS))
-            own = Own(directory, confdir, proxy.asking(password), say)
-            found = _proxy(directory, own, port, stack)
+            own = Own(directory, confdir, (*proxy.asking(password), *proxy.recording(scope)), say)
+            found = _proxy(directory, own, port, scope, stack)
             environment = _environment(found)
         except Unusable as problem:
             if not fail_open:
@@ -76,10 +78,15 @@ def _loudly(words: str) -> None:
     say(paint(words, "bad", sys.stderr))
 
 
-def _proxy(directory: Path, own: Own, port: int, stack: ExitStack) -> proxy.Proxy:
-    """The one that records to the directory, else our own, which ends with the stack. Raises Unusable."""
+def _proxy(directory: Path, own: Own, port: int, scope: Scope, stack: ExitStack) -> proxy.Proxy:
+    """The one that records to the directory, else our own, which ends with the stack. Raises Unusable.
+
+    Where less shall be recorded than one that runs records, it is not used.
+    """
     found = proxy.running(directory)
-    if found and proxy.answers(found.port):
+    if found and proxy.answers(found.port) and scope in (ALL, found.scope):
+        if found.scope != scope:
+            say(f"the proxy that runs records {found.scope.words}")
         return found
     stack.callback(own.end)
     return own.start(port)

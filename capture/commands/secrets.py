@@ -85,8 +85,8 @@ def redact(directory: Path, paths: tuple[Path, ...]) -> None:
 
 def _cleansing(renamed: dict[str, str] | None = None) -> "Cleansing":
     from capture.cleansing import Cleansing
-    from capture.state import read_salt
     from capture.redact import Redactor
+    from capture.state import read_salt
 
     return Cleansing(Redactor(read_salt()), renamed or {})
 

@@ -7,8 +7,9 @@ from typing import NoReturn
 import click
 
 from capture import proxy
-from capture.commands.base import confdir_option, directory_option, password_option, say
+from capture.commands.base import confdir_option, directory_option, password_option, say, scope_options
 from capture.files import prepare
+from capture.scope import Scope
 
 ADDONS = ("addon.sse_logger", "addon.greeting")
 
@@ -19,9 +20,19 @@ ADDONS = ("addon.sse_logger", "addon.greeting")
 @click.option("--web-port", type=click.IntRange(1, 65535), default=proxy.WEB_PORT, show_default=True, help="Of mitmweb.")
 @click.option("--no-web", is_flag=True, help="Without mitmweb: less memory.")
 @password_option
+@scope_options
 @confdir_option
 @click.argument("options", nargs=-1, metavar="[-- MITMPROXY OPTIONS]")
-def up(directory: Path, port: int, web_port: int, no_web: bool, password: bool, confdir: Path, options: tuple[str, ...]) -> None:
+def up(
+    directory: Path,
+    port: int,
+    web_port: int,
+    no_web: bool,
+    password: bool,
+    scope: Scope,
+    confdir: Path,
+    options: tuple[str, ...],
+) -> None:
     """Run the proxy in the foreground; print what to paste for an agent.
 
     What follows `--` goes to mitmproxy, for example `-- --mode upstream:http://proxy.example:3128`.
@@ -39,9 +50,8 @@ def up(directory: Path, port: int, web_port: int, no_web: bool, password: bool, 
 
     with proxy.starting(confdir):
         CertStore.from_store(confdir, CONF_BASENAME, KEY_SIZE)
-    words = proxy.arguments(
-        directory, port, web, confdir, ("--set", "termlog_verbosity=warn", *proxy.asking(password), *options), ADDONS
-    )
+    chosen = (*proxy.asking(password), *proxy.recording(scope), *options)
+    words = proxy.arguments(directory, port, web, confdir, ("--set", "termlog_verbosity=warn", *chosen), ADDONS)
     if web is None:
         words += ["--set", "flow_detail=0"]
     _check(list(options), web is not None)

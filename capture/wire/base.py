@@ -1,8 +1,10 @@
 """The contract of the wire: chunks go in, frames come out, nothing else is touched."""
 
+from collections import deque
 from typing import NamedTuple, Protocol
 
 MAX_FRAME_BYTES = 16 << 20  # one frame in memory; a longer one is given out in parts (largest seen on a real wire: 4.6 MB)
+PART_BYTES = 4 << 20  # of such a part: whoever reads it copies it some times
 
 
 class Frame(NamedTuple):
@@ -31,7 +33,7 @@ class Pieces:
     __slots__ = ("chunks", "part", "size")
 
     def __init__(self) -> None:
-        self.chunks: list[bytes] = []
+        self.chunks: deque[bytes] = deque()
         self.size = 0  # bytes held now
         self.part = 0  # parts given out so far
 
@@ -44,21 +46,32 @@ class Pieces:
         return self.size > 0 or self.part > 0
 
     def overflow(self, event: str | None = None) -> list[Frame]:
-        """The full parts that must go out now so that never more than MAX_FRAME_BYTES are held."""
-        if self.size <= MAX_FRAME_BYTES:
+        """The parts that must go out now: all but one, as soon as the frame is known to be larger than MAX_FRAME_BYTES."""
+        size = min(PART_BYTES, MAX_FRAME_BYTES)
+        if self.size <= (size if self.part else MAX_FRAME_BYTES):
             return []
-        whole, self.chunks = b"".join(self.chunks), []
-        cut = (len(whole) - 1) // MAX_FRAME_BYTES * MAX_FRAME_BYTES  # at least a byte stays: the last part is never empty
         frames = []
-        for start in range(0, cut, MAX_FRAME_BYTES):
+        while self.size > size:  # at least a byte stays: the last part is never empty
             self.part += 1
-            frames.append(Frame(whole[start : start + MAX_FRAME_BYTES], event, self.part, last=False))
-        self.chunks, self.size = [whole[cut:]], len(whole) - cut
+            frames.append(Frame(self._first(size), event, self.part, last=False))
         return frames
+
+    def _first(self, size: int) -> bytes:
+        """Takes the first `size` of the bytes that are held, which are more."""
+        taken, missing = [], size
+        while missing >= len(self.chunks[0]):
+            taken.append(self.chunks.popleft())
+            missing -= len(taken[-1])
+        if missing:
+            taken.append(self.chunks[0][:missing])
+            self.chunks[0] = self.chunks[0][missing:]
+        self.size -= size
+        return b"".join(taken)
 
     def take(self, event: str | None = None, cut: bool = False) -> Frame:
         """What is held, as the whole frame or as the last of its parts; empty afterwards."""
         data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         frame = Frame(data, event, self.part + 1 if self.part else 0, True, cut)
-        self.chunks, self.size, self.part = [], 0, 0
+        self.chunks.clear()
+        self.size = self.part = 0
         return frame

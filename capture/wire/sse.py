@@ -9,6 +9,7 @@ import re
 from capture.wire.base import MAX_FRAME_BYTES, Frame, Pieces
 
 BOM = b"\xef\xbb\xbf"
+LONG_LINE = 64 << 10  # bytes of a line that has not ended; of a longer one nothing is joined until its frame is whole
 MAX_NAME_BYTES = 4096  # of an event's name; what is over is left out (longest known name: 42 bytes)
 WHOLE = re.compile(rb"(?:event: ?([^\n]{0,%d}+)\n)?data: ?([^\n]*+)\n\n" % MAX_NAME_BYTES)  # one event, as nearly every chunk is
 
@@ -51,10 +52,13 @@ class SseDecoder:
                 self._line, self._held = [], 0
             for line in lines:
                 self._end_of_line(line, frames)
-        if rest:
+        if rest and self._long:
+            self._data.add(rest)
+            frames.extend(self._data.overflow(self._event or None))
+        elif rest:
             self._line.append(rest)
             self._held += len(rest)
-            if self._held > MAX_FRAME_BYTES:
+            if self._held > LONG_LINE:
                 self._relieve(frames)
         return frames
 
@@ -109,13 +113,10 @@ class SseDecoder:
         self._event, self._lines = "", 0
 
     def _relieve(self, frames: list[Frame]) -> None:
-        """Moves the beginning of an endless line out of the way; of one that is no `data:` only what a name needs is kept."""
+        """Moves the beginning of a long line out of the way; of one that is no `data:` only what a name needs is kept."""
         line = b"".join(self._line)
         self._line, self._held = [], 0
-        if self._long:
-            self._data.add(line)
-            frames.extend(self._data.overflow(self._event or None))
-        elif line.startswith(b"data:"):
+        if line.startswith(b"data:"):
             self._long = True
             self._data_line(line[6:] if line[5:6] == b" " else line[5:], frames)
         else:

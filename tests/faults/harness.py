@@ -240,13 +240,17 @@ def free_of_listeners() -> int:
 
 
 class Proxy:
-    """A mitmdump with the addon, as `capture up` starts it, in its own process; the log directory outlives it."""
+    """A mitmdump (or mitmweb) with the addon, as `capture up` starts it, in its own process; the log directory outlives it."""
 
-    def __init__(self, base: Path, confdir: Path, extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, base: Path, confdir: Path, extra: tuple[str, ...] = (), output: Path | None = None, web: bool = False
+    ) -> None:
+        """`output`: where its own words go, when not beside the log: mitmproxy ends itself when it cannot print."""
         self.directory = base / "log"
         self.log = Log(self.directory)
         self._base, self._confdir, self._extra = base, confdir, extra
-        self._output = base / "proxy.out"
+        self._output = output or base / "proxy.out"
+        self._web = web
         self._starts = 0
         self.start()
 
@@ -258,11 +262,11 @@ class Proxy:
         command = [
             sys.executable,
             "-c",
-            "from mitmproxy.tools.main import mitmdump; mitmdump()",
+            "from mitmproxy.tools import main; " + ("main.mitmweb()" if self._web else "main.mitmdump()"),
             *proxies.arguments(
                 self.directory,
                 0,
-                None,
+                free_of_listeners() if self._web else None,
                 self._confdir,
                 ("--set", "ssl_insecure=true", "--set", f"sse_lifeline={lifeline}", *self._extra),
             ),
@@ -280,7 +284,7 @@ class Proxy:
             )
         os.close(lifeline)
         until(self._ready, "the proxy to listen")
-        (facts,) = living(self.directory)
+        (facts,) = [facts for facts in living(self.directory) if facts["pid"] == self.process.pid]
         self.port = int(facts["port"])
 
     def _ready(self) -> bool:
@@ -394,6 +398,11 @@ class Client:
             context = ssl.create_default_context(cafile=str(ca))
             self._socket = context.wrap_socket(self._socket, server_hostname=address.partition(":")[0])
 
+    def certificate(self) -> bytes:
+        """What the peer showed inside a tunnel, DER."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket.getpeercert(True) or b""
+
     def open(
         self, url: str, body: bytes = b"", method: str = "POST", headers: Headers = (), raw: bytes = b"", target: str = ""
     ) -> Stream:
@@ -408,8 +417,10 @@ class Client:
         self._socket.sendall((said or b"").removesuffix(b"\r\n") + raw + b"\r\n" + body)
         return Stream(self._socket, self._parser)
 
-    def ask(self, url: str, body: bytes = b"", method: str = "POST", headers: Headers = (), raw: bytes = b"") -> Answer:
-        stream = self.open(url, body, method, headers, raw)
+    def ask(
+        self, url: str, body: bytes = b"", method: str = "POST", headers: Headers = (), raw: bytes = b"", target: str = ""
+    ) -> Answer:
+        stream = self.open(url, body, method, headers, raw, target)
         content = stream.read()
         return Answer(stream.status, stream.headers, content, stream.ended)
 

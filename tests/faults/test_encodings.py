@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import zlib
+from collections.abc import Callable
 
 import brotli  # type: ignore[import-untyped]
 import orjson
@@ -56,8 +57,12 @@ TYPES: dict[str, tuple[str, bytes | None, bytes, list[Said] | None]] = {
 }
 
 
+@pytest.mark.row(27)
 @pytest.mark.parametrize("name", TYPES)
-def test_a_stream_is_recognised_by_its_content_type_or_by_whom_it_answers(proxy: Proxy, origin: Origin, name: str) -> None:
+def test_a_stream_is_recognised_by_its_content_type_or_by_whom_it_answers(
+    proxy: Proxy, origin: Origin, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("content types", 1)
     path, content_type, body, said = TYPES[name]
     url = origin.serve(chunked([body[:100], body[100:]], content_type=content_type), path)
     answer = ask(proxy, url, ASKED)
@@ -108,8 +113,12 @@ PACKED: dict[str, tuple[bytes, list[bytes]]] = {
 }
 
 
+@pytest.mark.row(28)
 @pytest.mark.parametrize("name", PACKED)
-def test_a_packed_stream_reaches_the_client_packed_and_the_log_unpacked(proxy: Proxy, origin: Origin, name: str) -> None:
+def test_a_packed_stream_reaches_the_client_packed_and_the_log_unpacked(
+    proxy: Proxy, origin: Origin, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("ways of packing", 1)
     encoding, pieces = PACKED[name]
     url = origin.serve(chunked(pieces, b"content-encoding: " + encoding))
     answer = ask(proxy, url, ASKED)
@@ -130,8 +139,12 @@ WRONG: dict[str, tuple[bytes, list[bytes]]] = {
 }
 
 
+@pytest.mark.row(28)
 @pytest.mark.parametrize("name", WRONG)
-def test_of_what_cannot_be_unpacked_size_digest_and_reason_are_on_record(proxy: Proxy, origin: Origin, name: str) -> None:
+def test_of_what_cannot_be_unpacked_size_digest_and_reason_are_on_record(
+    proxy: Proxy, origin: Origin, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("wrong labels", 1)
     encoding, pieces = WRONG[name]
     url = origin.serve(chunked(pieces, b"content-encoding: " + encoding))
     answer = ask(proxy, url, ASKED)
@@ -160,9 +173,13 @@ TRUNCATED: dict[str, list[bytes]] = {
 }
 
 
+@pytest.mark.row(28)
 @pytest.mark.parametrize("name", TRUNCATED)
 @pytest.mark.parametrize("clean", [True, False], ids=["ended", "cut"])
-def test_a_packed_stream_that_is_cut_is_on_record_up_to_the_cut(proxy: Proxy, origin: Origin, name: str, clean: bool) -> None:
+def test_a_packed_stream_that_is_cut_is_on_record_up_to_the_cut(
+    proxy: Proxy, origin: Origin, name: str, clean: bool, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("cuts", 1)
     pieces = TRUNCATED[name]
     ending: Step = END_OF_CHUNKS if clean else Act.CLOSE
     url = origin.serve([head(CHUNKED, b"content-encoding: gzip"), *(chunk(piece) for piece in pieces), ending])

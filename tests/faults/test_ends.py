@@ -1,6 +1,7 @@
 """Rows 18, 19, 22: all the ways in which an exchange can end."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -29,10 +30,11 @@ ASKED = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hello
 EVENTS = [event(number) for number in range(5)]
 
 
+@pytest.mark.row(18)
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_a_client_that_hangs_up_is_recorded_up_to_there_and_upstream_is_closed(
-    proxy: Proxy, origin: Origin, after: int, reset: bool
+    proxy: Proxy, origin: Origin, after: int, reset: bool, record_property: Callable[[str, object], None]
 ) -> None:
     url = origin.serve([head(CHUNKED), *(chunk(piece) for piece in EVENTS[:after]), Act.HOLD])
     client = Client(proxy.port)
@@ -49,9 +51,11 @@ def test_a_client_that_hangs_up_is_recorded_up_to_there_and_upstream_is_closed(
     assert flow.end["wire_bytes"] == len(sent)
     gone = until(lambda: origin.gone.get(url.split("/")[3]), "upstream to be closed")
     assert gone - left < 1.0
+    record_property("upstream closed after, max", f"{max(0.0, gone - left) * 1e3:.0f} ms")
     captures(proxy, origin)
 
 
+@pytest.mark.row(18)
 def test_a_client_that_hangs_up_after_the_terminal_event_has_had_it_all(proxy: Proxy, origin: Origin) -> None:
     """codex and kimi do not wait for the end of the body (WIRE.md)."""
     url = origin.serve([head(CHUNKED), chunk(EVENTS[0]), chunk(STOP), Act.HOLD])
@@ -92,6 +96,7 @@ CUTS: dict[str, tuple[list[Step], bytes, str, str]] = {
 }
 
 
+@pytest.mark.row(19)
 @pytest.mark.parametrize("name", CUTS)
 def test_the_client_sees_how_the_server_ended_and_the_end_record_says_it(proxy: Proxy, origin: Origin, name: str) -> None:
     script, body, ended, outcome = CUTS[name]
@@ -150,6 +155,7 @@ BARE: dict[str, tuple[str, list[Step], int, bytes, list[bytes], str]] = {
 }
 
 
+@pytest.mark.row(22)
 @pytest.mark.parametrize("name", BARE)
 def test_an_answer_with_little_or_no_body_is_recorded_as_it_is(proxy: Proxy, origin: Origin, name: str) -> None:
     method, script, status, body, payloads, outcome = BARE[name]
@@ -162,6 +168,7 @@ def test_an_answer_with_little_or_no_body_is_recorded_as_it_is(proxy: Proxy, ori
     assert (flow.end["outcome"], flow.end["wire_bytes"]) == (outcome, len(body))
 
 
+@pytest.mark.row(22)
 @pytest.mark.parametrize("status", [b"100 Continue", b"103 Early Hints"])
 def test_an_interim_response_is_passed_on_and_recorded_as_an_answer_that_failed(
     proxy: Proxy, origin: Origin, status: bytes
@@ -176,6 +183,7 @@ def test_an_interim_response_is_passed_on_and_recorded_as_an_answer_that_failed(
     captures(proxy, origin)
 
 
+@pytest.mark.row(21)
 def test_an_upstream_that_cannot_be_reached_is_recorded_with_its_host(proxy: Proxy, origin: Origin) -> None:
     port = free_of_listeners()
     url = origin.serve([]).replace(str(origin.port), str(port))

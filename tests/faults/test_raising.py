@@ -172,9 +172,14 @@ SCENARIOS: list[Scenario] = [
 ]
 
 
+@pytest.mark.row(1)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_any_line_is_not_noticed_by_the_client_and_said_in_the_log(
-    rigged: tuple[Proxy, Control], origin: Origin, sockets: SocketOrigin, scenario: Scenario
+    rigged: tuple[Proxy, Control],
+    origin: Origin,
+    sockets: SocketOrigin,
+    scenario: Scenario,
+    record_property: Callable[[str, object], None],
 ) -> None:
     proxy, control = rigged
     points: list[str] = []
@@ -198,14 +203,18 @@ def test_a_fault_at_any_line_is_not_noticed_by_the_client_and_said_in_the_log(
             assert [each for each in said if not true(each)] == [], point
         else:
             unrecorded.add(point)
-    print(f"{scenario.__name__}: {len(points)} points, flow not on record at {len(unrecorded)}")
+    record_property("runs", len(points))
+    record_property("points", len(points))
+    record_property("points at which the flow is not on record", len(unrecorded))
+    record_property("events lost to the client", 0)
     assert len(points) > 10
     assert not unrecorded or scenario in (a_page, a_dead_upstream)  # no call to a model; one whose only hook failed
     captures(proxy, origin)
 
 
+@pytest.mark.row(2)
 def test_a_fault_in_the_call_that_ends_a_stream_leaves_a_whole_flow_on_record(
-    rigged: tuple[Proxy, Control], origin: Origin, sockets: SocketOrigin
+    rigged: tuple[Proxy, Control], origin: Origin, sockets: SocketOrigin, record_property: Callable[[str, object], None]
 ) -> None:
     proxy, control = rigged
     control.say("arm end")
@@ -216,3 +225,4 @@ def test_a_fault_in_the_call_that_ends_a_stream_leaves_a_whole_flow_on_record(
     assert flow.end["outcome"] == "complete"
     assert "at the end" in flow.end["capture_error"]
     assert len(flow.heard()) == frames
+    record_property("hangs", 0)

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -41,6 +41,7 @@ MESSAGES: dict[str, list[Message | list[str] | list[bytes]]] = {
 }
 
 
+@pytest.mark.row(34)
 @pytest.mark.parametrize("name", MESSAGES)
 def test_every_message_reaches_the_client_and_the_log_as_it_was(proxy: Proxy, sockets: SocketOrigin, name: str) -> None:
     messages = MESSAGES[name]
@@ -52,7 +53,10 @@ def test_every_message_reaches_the_client_and_the_log_as_it_was(proxy: Proxy, so
     assert proxy.log.ended(url).payloads == got
 
 
-def test_ten_thousand_small_messages_in_both_directions_are_all_there(proxy: Proxy, sockets: SocketOrigin) -> None:
+@pytest.mark.row(34)
+def test_ten_thousand_small_messages_in_both_directions_are_all_there(
+    proxy: Proxy, sockets: SocketOrigin, record_property: Callable[[str, object], None]
+) -> None:
     down = [f'{{"type":"response.output_text.delta","n":{number}}}' for number in range(10_000)]
     up = [f'{{"type":"input.delta","n":{number}}}' for number in range(1_000)]
     url = sockets.serve([*down], echo=True)
@@ -67,7 +71,7 @@ def test_ten_thousand_small_messages_in_both_directions_are_all_there(proxy: Pro
     flow = proxy.log.ended(url)
     assert [payload.decode() for payload in flow.payloads] == [*down, *up]
     assert [said.data.decode() for said in flow.heard("out")] == up
-    print(f"{len(down) / seconds:.0f} messages a second")
+    record_property("messages a second", round(len(down) / seconds))
 
 
 def test_a_request_on_a_socket_and_its_answer_are_in_order(proxy: Proxy, sockets: SocketOrigin) -> None:
@@ -86,6 +90,7 @@ def test_a_request_on_a_socket_and_its_answer_are_in_order(proxy: Proxy, sockets
     assert flow.record["sid"] == sid
 
 
+@pytest.mark.row(34)
 def test_a_socket_with_nothing_but_pings_has_no_lines(proxy: Proxy, sockets: SocketOrigin) -> None:
     url = sockets.serve([], echo=True)
     with connected(proxy, url) as client:
@@ -95,6 +100,7 @@ def test_a_socket_with_nothing_but_pings_has_no_lines(proxy: Proxy, sockets: Soc
     assert (flow.lines, flow.end["outcome"], flow.end["frames"]) == ([], "complete", 0)
 
 
+@pytest.mark.row(34)
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
 def test_a_socket_that_ends_without_a_close_frame_is_1006_and_on_record_up_to_there(
     proxy: Proxy, origin: Origin, sockets: SocketOrigin, reset: bool
@@ -112,6 +118,7 @@ def test_a_socket_that_ends_without_a_close_frame_is_1006_and_on_record_up_to_th
     captures(proxy, origin)
 
 
+@pytest.mark.row(34)
 def test_an_answer_that_is_cut_on_a_socket_is_not_complete(proxy: Proxy, sockets: SocketOrigin) -> None:
     url = sockets.serve(['{"type":"response.created"}'], echo=True)
     with connected(proxy, url, ping_interval=None) as client:
@@ -121,6 +128,7 @@ def test_an_answer_that_is_cut_on_a_socket_is_not_complete(proxy: Proxy, sockets
     assert proxy.log.ended(url).end["outcome"] == "client_closed"
 
 
+@pytest.mark.row(34)
 def test_a_server_that_drops_a_socket_in_an_answer_is_recorded_up_to_there(proxy: Proxy, sockets: SocketOrigin) -> None:
     """The log has the server's 1006; the client is told 1000, which is mitmproxy's doing."""
     url = sockets.serve(['{"type":"response.created"}'], echo=True, drop=True)
@@ -132,6 +140,7 @@ def test_a_server_that_drops_a_socket_in_an_answer_is_recorded_up_to_there(proxy
     assert (flow.payloads, flow.end["outcome"], flow.end["close_code"]) == ([b'{"type":"response.created"}'], "server_closed", 1006)
 
 
+@pytest.mark.row(22, 34)
 def test_a_refused_upgrade_is_recorded_as_an_answer(proxy: Proxy, origin: Origin) -> None:
     """426 sends codex to SSE at once (WIRE.md)."""
     url = origin.serve(

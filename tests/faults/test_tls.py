@@ -47,6 +47,7 @@ ENDS: dict[str, tuple[list[Step], str, str]] = {
 }
 
 
+@pytest.mark.row(19)
 @pytest.mark.parametrize("name", ENDS)
 def test_a_stream_inside_tls_ends_for_client_and_log_as_the_server_ends_it(
     proxy: Proxy, upstream: Origin, confdir: Path, name: str
@@ -63,6 +64,7 @@ def test_a_stream_inside_tls_ends_for_client_and_log_as_the_server_ends_it(
     assert (flow.end["outcome"], flow.record["url"]) == (outcome, url)
 
 
+@pytest.mark.row(18)
 def test_a_client_that_leaves_inside_tls_is_recorded_up_to_there(proxy: Proxy, upstream: Origin, confdir: Path) -> None:
     url = upstream.serve([head(CHUNKED), chunk(BODY), Act.HOLD])
     with Client(proxy.port) as client:

@@ -1,0 +1,241 @@
+"""What `capture purge` takes out of a log, and what it leaves."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture import purging
+from capture.channels.directory import LogSource
+from capture.cli import cli
+from capture.files import ENDS, ERRORS, FLOWS, LINES, safe_name
+from capture.jsonl import Blob, Record
+from capture.store import LogWriter
+
+FILES = (FLOWS, LINES, ENDS)
+
+
+def record(kind: str, sid: str, flow_id: str, number: int = 0, text: str = "word") -> Record:
+    t = "2026-11-21T10:00:00.000"
+    if kind == "flows":
+        return Record("flows", sid, flow_id, {"t": t, "started": 1.0, "flow_id": flow_id, "sid": sid, "client": {}, "v": 1})
+    if kind == "flow_ends":
+        return Record("flow_ends", sid, flow_id, {"t": t, "flow_id": flow_id, "sid": sid, "outcome": "complete", "lines": number})
+    fields = {"event": "e", "t": t, "line": f"data: {text}", "metadata": "{}", "flow_id": flow_id, "data_count": number, "sid": sid}
+    return Record("lines", sid, flow_id, fields)
+
+
+def say(writer: LogWriter, sid: str, flow_id: str, lines: int = 3, text: str = "word") -> None:
+    """A whole flow."""
+    writer.write(record("flows", sid, flow_id))
+    for number in range(lines):
+        writer.write(record("lines", sid, flow_id, number, text))
+    writer.write(record("flow_ends", sid, flow_id, lines))
+    writer.flush()
+
+
+def everything(directory: Path) -> bytes:
+    return b"".join(os.fsencode(path) + (path.read_bytes() if path.is_file() else b"") for path in sorted(directory.rglob("*")))
+
+
+def run(directory: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["purge", "--dir", str(directory), *words], prog_name="capture")
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> LogWriter:
+    """A writer that goes on, with two sessions of one flow on record."""
+    writer = LogWriter(tmp_path / "log", {})
+    say(writer, "first-session", "flow-a", text="apple")
+    say(writer, "second-session", "flow-b", text="pear")
+    return writer
+
+
+def test_without_yes_nothing_changes_and_what_would_go_is_said(writer: LogWriter) -> None:
+    before = everything(writer.directory)
+    result = run(writer.directory, "--session", "first", "--json")
+    *rows, last = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["session"] for row in rows] == ["first-session"]
+    assert (last["total"]["flows"], last["total"]["records"], last["purged"]) == (1, 5, False)
+    assert everything(writer.directory) == before
+
+
+def test_a_purged_session_is_nowhere_and_the_others_are_the_same_to_the_byte(writer: LogWriter) -> None:
+    blob = hashlib.sha256(b"apple body").hexdigest()
+    kept = {name: [line for line in (writer.directory / name).read_bytes().splitlines() if b"second" in line] for name in FILES}
+    (writer.directory / "bodies" / blob).write_bytes(b"apple body")
+    os.utime(writer.directory / "bodies" / blob, (1, 1))
+    writer.error("x", "y", "z", "flow-a")
+    (writer.directory / (LINES + ".bad")).write_bytes(b'{"offset":1}\n{"event":"e","line":"data: apple\n')
+    (writer.directory / (LINES + ".index")).mkdir()
+    (writer.directory / (LINES + ".index") / "facts").write_bytes(b"first-session")
+    assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
+    rest = everything(writer.directory)
+    assert all(word not in rest for word in (b"apple", b"first-session", b"flow-a", blob.encode()))
+    assert {name: (writer.directory / name).read_bytes().splitlines() for name in FILES} == kept
+    assert (writer.directory / "sse_logs" / "second-session" / "flow-b.jsonl").exists()
+
+
+def test_all_leaves_nothing_of_any_session_and_the_writer_goes_on(writer: LogWriter) -> None:
+    assert run(writer.directory, "--all", "--yes").exit_code == 0
+    rest = everything(writer.directory)
+    assert all(word not in rest for word in (b"apple", b"pear", b'session"', b"flow-"))
+    say(writer, "third-session", "flow-c")
+    assert [len((writer.directory / name).read_bytes().splitlines()) for name in FILES] == [1, 3, 1]
+    assert not (writer.directory / ERRORS).read_bytes()
+
+
+def test_a_flow_that_is_open_is_not_recorded_further_and_the_next_one_is(writer: LogWriter) -> None:
+    """Also what waited to be written when its session was purged, its bodies and its end."""
+    writer.write(record("flows", "first-session", "flow-c"))
+    writer.write(record("lines", "first-session", "flow-c", 0, "apple"))
+    writer.flush()
+    writer.write(record("lines", "first-session", "flow-c", 1, "apple"))
+    assert run(writer.directory, "--session", "first-session", "--yes").exit_code == 0
+    writer.write(Blob("ab" * 32, b"apple"))
+    writer.write(record("lines", "first-session", "flow-c", 2, "apple"))
+    writer.flush()
+    writer.write(Blob("ab" * 32, b"apple"))
+    writer.write(record("lines", "first-session", "flow-c", 3, "apple"))
+    writer.write(record("flow_ends", "first-session", "flow-c", 4))
+    writer.flush()
+    rest = everything(writer.directory)
+    assert b"apple" not in rest and b"flow-c" not in rest
+    assert b"1 open flow of purged sessions" in (writer.directory / ERRORS).read_bytes()
+    say(writer, "first-session", "flow-d", text="fresh")
+    assert everything(writer.directory).count(b"fresh") == 6
+
+
+def test_the_recorder_hears_which_sessions_must_be_said_anew(writer: LogWriter) -> None:
+    run(writer.directory, "--session", "first-session", "--yes")
+    writer.heed()
+    (notice,) = writer.forgotten
+    assert notice.covers("first-session") and not notice.covers("second-session")
+
+
+def test_who_follows_reads_on_where_it_was_nothing_twice(writer: LogWriter) -> None:
+    source = LogSource(writer.directory, "start")
+    heard = [raw for _ in range(3) if (batch := source.poll()) for _, raw in batch.lines]
+    assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
+    say(writer, "third-session", "flow-c", text="plum")
+    later = [raw for _ in range(5) if (batch := source.poll()) for _, raw in batch.lines]
+    source.close()
+    assert len(heard) == 6
+    assert [b"plum" in raw for raw in later] == [True] * 3
+
+
+def test_older_than_takes_whole_sessions_by_their_last_record(writer: LogWriter) -> None:
+    assert run(writer.directory, "--older-than", "2026-11-21T09:00").stdout == ""
+    rows = [json.loads(line) for line in run(writer.directory, "--older-than", "2026-11-21T11:00", "--json").stdout.splitlines()]
+    assert len(rows) == 3
+
+
+@pytest.mark.parametrize("words", [(), ("--all", "--session", "x"), ("--older-than", "soon"), ("--session", "none-such")])
+def test_wrong_use_is_one_line_and_exit_2(writer: LogWriter, words: tuple[str, ...]) -> None:
+    result = run(writer.directory, *words)
+    assert result.exit_code != 0
+    assert result.stdout == ""
+
+
+@given(st.text(max_size=40), st.text(max_size=200))
+def test_the_session_of_a_line_is_that_of_the_record(sid: str, payload: str) -> None:
+    line = json.dumps({"line": payload, "sid": sid}, ensure_ascii=False, separators=(",", ":"))
+    assert purging.sid_of(line.encode("utf-8", "surrogatepass")) == sid or "\\ud" in ascii(sid + payload)
+
+
+@pytest.mark.parametrize("step", range(60))
+def test_a_purge_killed_at_any_step_is_finished_by_the_next(writer: LogWriter, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the system call it was killed before; the log is read in between, and written."""
+
+    class Killed(BaseException):
+        pass
+
+    count = 0
+
+    def counting[**P, R](call: Callable[P, R]) -> Callable[P, R]:
+        def counted(*arguments: P.args, **named: P.kwargs) -> R:
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Killed
+            return call(*arguments, **named)
+
+        return counted
+
+    second = {name: [line for line in (writer.directory / name).read_bytes().splitlines() if b"second" in line] for name in FILES}
+    with monkeypatch.context() as patched:
+        for name in ("write", "rename", "fsync", "open", "unlink", "ftruncate", "rmdir", "mkdir"):
+            patched.setattr(os, name, counting(getattr(os, name)))
+        with suppress(Killed):
+            purging.purge(writer.directory, frozenset({"first-session"}), frozenset({"flow-a"}))
+    for name in FILES:  # each file is as before, or as after
+        lines = (writer.directory / name).read_bytes().splitlines()
+        assert [line for line in lines if b"second" in line] == second[name]
+    say(writer, "third-session", "flow-c", text="plum")
+    purging.finish(writer.directory)
+    purging.purge(writer.directory, frozenset({"first-session"}), frozenset({"flow-a"}))
+    rest = everything(writer.directory)
+    assert b"apple" not in rest and not (writer.directory / purging.WORK).exists()
+    for name in FILES:
+        lines = (writer.directory / name).read_bytes().splitlines()
+        assert [line for line in lines if b"second" in line] == second[name]
+        assert sum(b"third" in line for line in lines) == (3 if name == LINES else 1)
+
+
+def test_four_writers_lose_and_double_nothing_while_sessions_are_purged(tmp_path: Path) -> None:
+    """Each writes its own session and one that is purged again and again; one reader follows."""
+    directory = tmp_path / "log"
+    writers = [LogWriter(directory, {}) for _ in range(4)]
+    done = threading.Event()
+    wrote: dict[str, int] = {}
+    heard: list[bytes] = []
+
+    def write(writer: LogWriter, name: str) -> None:
+        writer.write(record("flows", name, f"flow-{name}"))
+        number = 0
+        while not done.is_set() or number < 100:
+            writer.write(record("lines", name, f"flow-{name}", number))
+            if number % 50 == 0:
+                say(writer, "doomed", f"doomed-{name}-{number}", 2)
+            if number % 3 == 0:
+                writer.flush()
+                done.wait(0.002)  # as recorders do: they gather what comes within a moment
+            number += 1
+        writer.write(record("flow_ends", name, f"flow-{name}", number))
+        writer.flush()
+        wrote[name] = number
+
+    def follow(source: LogSource) -> None:
+        while any(thread.is_alive() for thread in threads):
+            if batch := source.poll(0.01):
+                heard.extend(raw for _, raw in batch.lines)
+        for _ in range(5):
+            if batch := source.poll():
+                heard.extend(raw for _, raw in batch.lines)
+
+    threads = [threading.Thread(target=write, args=(writer, f"kept-{index}")) for index, writer in enumerate(writers)]
+    reader = threading.Thread(target=follow, args=(LogSource(directory, "start"),))
+    for thread in (*threads, reader):
+        thread.start()
+    for _ in range(5):
+        purging.purge(directory, frozenset({"doomed"}), frozenset())
+    done.set()
+    for thread in (*threads, reader):
+        thread.join()
+    purging.purge(directory, frozenset({"doomed"}), frozenset())
+    own = [json.loads(line) for line in (directory / LINES).read_bytes().splitlines()]
+    followed = [json.loads(raw) for raw in heard]
+    for name, count in wrote.items():
+        assert [each["data_count"] for each in own if each["sid"] == name] == list(range(count))
+        assert [each["data_count"] for each in followed if each["sid"] == name] == list(range(count))
+        path = directory / "sse_logs" / safe_name(name) / f"flow-{name}.jsonl"
+        assert len(path.read_bytes().splitlines()) == count + 2
+    assert b"doomed" not in everything(directory)
