@@ -1,9 +1,9 @@
 """Secrets that come in pieces: what could become one is held back until it is one, or is none.
 
     frame ──▶ does a text in it end in the beginning of anything by which a secret is known?
-                no: written at once          yes: its pieces are looked at, and those of the frames behind it,
-                                             until no text ends so; meanwhile a frame waits, and all behind it,
-                                             whose piece could be of a secret; HOLD seconds at most
+              no   it is written at once
+              yes  its pieces are looked at, and those of the frames behind it, until no text ends so; meanwhile
+                   a frame whose piece could be of a secret waits, and all behind it, HOLD seconds at most
 
 A channel is one text that comes in pieces: an answer, its reasoning, the arguments of one tool call (`Provider.pieces`).
 The pieces joined are searched, so that a secret is seen wherever it was cut; what each piece has of it is taken out of that
@@ -11,6 +11,7 @@ piece, and the hash of the whole stands where it begins. Who waits too long is w
 secret that a pause cuts in two, no more than a few characters stand in the log (`capture.shapes.FEW`).
 """
 
+import json
 import re
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
@@ -156,8 +157,8 @@ class Holding[T]:
             if not over and any(self._waits(piece) for piece in held.pieces):
                 break
             out.append(self._write(held, given_up=over))
+        self._bytes -= sum(len(held.payload) for held in self._held[: len(out)])
         del self._held[: len(out)]
-        self._bytes = sum(len(held.payload) for held in self._held)
         if not self._held:
             self._channels = {key: each for key, each in self._channels.items() if self._redactor.goes_on(each.text)}
         return out
@@ -197,7 +198,7 @@ class Holding[T]:
                 out.append(self._redactor.value(secret, salted).encode())
             at = min(stop, piece.stop)
             channel.inside = stop > piece.stop or (stop == channel.end and channel.begun < stop)
-        return b"".join([*out, data[at - piece.start :]]).decode("utf-8", "surrogatepass") if out else None
+        return _decoded(b"".join([*out, data[at - piece.start :]])) if out else None
 
     def _secrets(self, piece: _Piece, given_up: bool, told: bool) -> list[Found]:
         """The secrets of the piece's channel, by their places in the whole text, and what has begun where it is taken for one."""
@@ -247,4 +248,11 @@ def _quoted(text: str) -> bytes:
     try:
         return orjson.dumps(text)
     except orjson.JSONEncodeError:  # half a surrogate pair
-        return b'"' + text.encode("ascii", "backslashreplace").replace(b'"', b'\\"') + b'"'
+        return json.dumps(text).encode()
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # a secret ended inside a character
+        return data.decode("utf-8", "replace")

@@ -1,6 +1,7 @@
 """Secrets that come in pieces. Texts are those of test_redact; cut anywhere, what is written says what the whole would say."""
 
 import itertools
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -195,3 +196,22 @@ def test_frames_that_are_too_large_to_wait_are_written() -> None:
     payload = orjson.dumps({"text": "sk-" + "ant-abcdefgh", "more": "x " * MAX_HELD})
     ((clean, _),) = holding.feed(payload, 0, 0.0)
     assert HASH.fullmatch(orjson.loads(clean)["text"])
+
+
+def test_what_stands_beside_a_secret_stays_whatever_it_is() -> None:
+    """Half a surrogate pair, letters of other scripts, quotes and line ends: in a piece that is written anew."""
+    secret = SHAPES["anthropic api"]
+    beside = 'é "quoted" \\ line\nend ☃ \ud83d '
+    payloads = [json.dumps({"text": beside + secret[:20]}).encode(), json.dumps({"text": secret[20:] + " " + beside}).encode()]
+    holding: Holding[int] = Holding(REDACTOR, lambda payload: [(0, "text", json.loads(payload)["text"])])
+    out = [each for payload in payloads for each in holding.feed(payload, 0, 0.0)] + holding.rest()
+    assert [json.loads(payload)["text"] for payload, _ in out] == [beside + REDACTOR.value(secret), " " + beside]
+
+
+def test_many_frames_behind_one_that_waits_cost_no_more_than_others() -> None:
+    """Each of 20,000 is looked at once, not again with each that comes."""
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
+    holding.feed(frame("it is sk-"), 0, 0.0)
+    written = sum(len(holding.feed(b'{"type":"ping"}', number, 0.1)) for number in range(20_000))
+    assert written == 0
+    assert len(holding.feed(frame("ip it"), 0, 0.2)) == 20_002
