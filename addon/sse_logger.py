@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # mitmproxy put
 try:
     from addon.access import Access, or_end
     from addon.recording import Recording
+    from addon.retention import keep_limits
     from addon.webview import WebView
     from capture import providers, purging, wire
     from capture.files import default_directory
@@ -41,6 +42,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 STREAM_OVER = 1 << 20  # bytes: responses that are no call to a model pass through unbuffered from this size on
+SCOPE = ("sse_only_hosts", "sse_skip_hosts", "sse_headers_only", "sse_max_age", "sse_max_size")  # options, in `scope_of`'s order
 ON_RECORD = "sse_logger"  # in a flow's metadata; a new version of this script is loaded at once, and leaves such flows alone
 
 
@@ -58,6 +60,7 @@ class SseLogger:
         self._tapped: set[str] = set()  # ids of flows the recorder knows and whose end it waits for
         self._proxy_id = ""
         self._scope = ALL
+        self._retention: asyncio.Task[None] | None = None
         self._ending = False  # the proxy ends, and every flow that is still open with it
 
     # -- start and stop ---------------------------------------------------------------------------------------------------
@@ -76,6 +79,8 @@ class SseLogger:
         loader.add_option("sse_only_hosts", str, "", "Record these hosts only, commas between; TLS to others passes unopened.")
         loader.add_option("sse_skip_hosts", str, "", "Do not record these hosts, commas between; TLS to them passes unopened.")
         loader.add_option("sse_headers_only", bool, False, "Record headers, ends and counts of flows, nothing of what was said.")
+        loader.add_option("sse_max_age", str, "", "Sessions that nothing was said in for so long are purged: 30d. Default: never.")
+        loader.add_option("sse_max_size", str, "", "The oldest sessions are purged when the log is larger: 5GB. Default: never.")
         loader.add_option("sse_password", bool, False, "Ask clients for a password; it stands in a file that only you can read.")
         loader.add_option("sse_lifeline", int, -1, "File descriptor; the proxy ends when it is closed at the other end.")
 
@@ -85,10 +90,9 @@ class SseLogger:
         if "sse_password" in updated and ctx.options.sse_password:
             with or_end():
                 self.access.ask_for_password()
-        if updated & {"sse_only_hosts", "sse_skip_hosts", "sse_headers_only"} and not self.recording:  # later it is not changed
+        if not updated.isdisjoint(SCOPE) and not self.recording:  # later it is not changed
             with or_end():
-                options = ctx.options
-                self._scope = scope_of(options.sse_only_hosts, options.sse_skip_hosts, options.sse_headers_only)
+                self._scope = scope_of(*(getattr(ctx.options, name) for name in SCOPE))
 
     def running(self) -> None:
         directory = Path(ctx.options.sse_log_dir).expanduser() if ctx.options.sse_log_dir else default_directory(dict(os.environ))
@@ -105,6 +109,7 @@ class SseLogger:
             lambda flow_id, text: self._later(loop, self.web.comment, flow_id, text),
             self._scope,
         )
+        self._retention = keep_limits(directory, self._scope)
         if ctx.options.sse_lifeline >= 0:
             loop.add_reader(ctx.options.sse_lifeline, self._lifeline_closed, loop)
         if ctx.options.tcp_timeout == 600:
@@ -120,6 +125,8 @@ class SseLogger:
 
         mitmproxy calls this first of all, forwards what still comes in, and then tells how each open flow ended.
         """
+        if self._retention:
+            self._retention.cancel()
         if not self.recording:
             return
         if ctx.master.should_exit.is_set():

@@ -162,6 +162,8 @@ def recording(scope: Scope) -> tuple[str, ...]:
         "sse_only_hosts": ",".join(scope.only),
         "sse_skip_hosts": ",".join(scope.skip),
         "sse_headers_only": "true" if scope.headers_only else "",
+        "sse_max_age": scope.max_age,
+        "sse_max_size": scope.max_size,
     }
     return tuple(word for name, value in options.items() if value for word in ("--set", f"{name}={value}"))
 

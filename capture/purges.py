@@ -90,19 +90,16 @@ def last(directory: Path) -> float:
     return max((notice.at for notice in notices(directory)), default=0.0)
 
 
-def continues(path: Path, inode: int, offset: int) -> int | None:
-    """Where in the file at `path` goes on what was read of the one that stood there up to `offset`; None: from its beginning.
+def continues(path: Path, inode: int, offset: int, there: int) -> int | None:
+    """Where in the file `there` (an inode) goes on what was read of the one before it up to `offset`; None: from its beginning.
 
     A purge puts a shorter file in the place of the old one: who has read the old one to its end has read this one up to there.
     """
-    try:
-        there = path.stat().st_ino
-    except OSError:
-        return None
+    moves = [moved for notice in notices(path.parent) if (moved := notice.files.get(path.name))]
+    born = max((index for index, moved in enumerate(moves, 1) if moved.new == inode), default=0)  # earlier ones had its number
     at: int | None = offset
-    for notice in notices(path.parent):
-        moved = notice.files.get(path.name)
-        if moved and moved.old == inode and at is not None:
+    for moved in moves[born:]:
+        if moved.old == inode and inode != there and at is not None:
             inode, at = moved.new, moved.place(at)
     return at if inode == there else None
 

@@ -160,9 +160,9 @@ def _plan(path: Path) -> dict[str, Any]:
 def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]]) -> None:
     """`begun`: inode and size of the files as they were when an earlier try began to rename: what came later stays."""
     bodies = _Bodies()
-    for name in REWRITTEN:
-        for path in _parts(directory, name)[:-1]:
-            _rewrite_part(path, work, name, going, bodies)
+    parts = [_Part(path, work, name, going, bodies) for name in REWRITTEN for path in _parts(directory, name)[:-1]]
+    for part in parts:
+        part.go_on()
     copies = [_Copy(directory / name, work / name, going, bodies, begun) for name in REWRITTEN]
     try:
         for copy in copies:
@@ -172,6 +172,8 @@ def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]
         with _shut(directory) as board:
             for copy in copies:
                 copy.finish()
+            for part in parts:
+                part.finish()
             _commit(directory, work, going, copies, board)
             _take_away(directory, going, bodies)
     finally:
@@ -291,16 +293,29 @@ class _Copy:
         self._out.close()
 
 
-def _rewrite_part(path: Path, work: Path, name: str, going: Going, bodies: _Bodies) -> None:
-    """A file that was rotated away: nobody writes to it any more."""
-    draft = work / path.name
-    with open(open_private(draft, os.O_TRUNC), "ab") as out:
-        for line in whole_lines(path):
-            goes = going.takes(line, name)
-            bodies.see(line, goes)
-            if not goes:
-                out.write(line + b"\n")
-    draft.rename(path)
+class _Part:
+    """A file that was rotated away, copied without what goes. Just after the renaming proxies still write to it."""
+
+    def __init__(self, path: Path, work: Path, name: str, going: Going, bodies: _Bodies) -> None:
+        self._path, self._draft = path, work / path.name
+        self._name, self._going, self._bodies = name, going, bodies
+        self._read = 0
+        os.close(open_private(self._draft, os.O_TRUNC))
+
+    def go_on(self) -> None:
+        """Copies what has come of whole lines."""
+        with open(open_private(self._draft), "ab") as out:
+            for line in whole_lines(self._path, self._read):
+                self._read += len(line) + 1
+                goes = self._going.takes(line, self._name)
+                self._bodies.see(line, goes)
+                if not goes:
+                    out.write(line + b"\n")
+
+    def finish(self) -> None:
+        """The last stretch, with the gate shut."""
+        self.go_on()
+        self._draft.rename(self._path)
 
 
 def _parts(directory: Path, name: str) -> list[Path]:

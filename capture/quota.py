@@ -1,22 +1,19 @@
 """How large a log may become, and how old: which sessions go so that it does not. The oldest go first, whole ones only."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from capture.files import safe_name, size_of
+from capture.files import FLOWS, parse, safe_name, size_of, whole_lines
+from capture.jsonl import local_time
 from capture.purging import Held
-
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", re.IGNORECASE)
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+from capture.scope import Scope, bytes_of, seconds_of
 
 
-def bytes_of(text: str) -> int:
-    """`5GB`, `500M`, `1.5 GB` in bytes. Raises ValueError."""
-    found = SIZE.fullmatch(text.strip())
-    if not found or not (size := int(float(found[1]) * UNITS[found[2].lower()])):
-        raise ValueError(f"{text} is no size")
-    return size
+def is_exceeded(directory: Path, scope: Scope, now: float) -> bool:
+    """Whether something may have to go: a quick look, at the first record and the sizes. `now`: Unix seconds."""
+    first = parse(next(whole_lines(directory / FLOWS), b"")) or {}
+    too_old = bool(scope.max_age) and str(first.get("t") or "~") < local_time(now - seconds_of(scope.max_age))
+    return too_old or (bool(scope.max_size) and size(directory) > bytes_of(scope.max_size))
 
 
 def size(directory: Path) -> int:

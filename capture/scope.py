@@ -1,4 +1,4 @@
-"""What is recorded: which hosts, and how much of what is said to them."""
+"""What is recorded: which hosts, how much of what is said to them, and for how long it is kept."""
 
 import re
 from collections.abc import Iterable
@@ -10,6 +10,10 @@ from capture.jsonl import Entry, Record
 
 HOST = re.compile(r"(?:\*?\.)?([A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 EXAMPLE = "api.anthropic.com,openai.com or 127.0.0.1:11434"
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", re.IGNORECASE)
+SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+AGE = re.compile(r"(\d+)\s*([hdw])")
+AGES = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 HEADERS = "headers"  # what the flow record of a flow says whose bodies are not kept
 
 
@@ -20,6 +24,8 @@ class Scope:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     headers_only: bool = False
+    max_age: str = ""  # `30d`: sessions that nothing was said in for so long go
+    max_size: str = ""  # `5GB`: the oldest sessions go when the log is larger
 
     def covers(self, names: Iterable[str | None], port: int) -> bool:
         """Whether a host is recorded that is known by these names: the address asked for, the one inside TLS."""
@@ -44,21 +50,44 @@ class Scope:
         """`all hosts, whole bodies`."""
         hosts = f"only {', '.join(self.only)}" if self.only else "all hosts"
         but = f" but {', '.join(self.skip)}" if self.skip else ""
-        return f"{hosts}{but}, {'headers and counts only' if self.headers_only else 'with bodies'}"
+        age = f", for {self.max_age}" if self.max_age else ""
+        size = f", {self.max_size} at most" if self.max_size else ""
+        return f"{hosts}{but}, {'headers and counts only' if self.headers_only else 'with bodies'}{age}{size}"
 
 
 ALL = Scope()
 
 
-def scope_of(only: str, skip: str, headers_only: bool) -> Scope:
+def scope_of(only: str, skip: str, headers_only: bool, max_age: str = "", max_size: str = "") -> Scope:
     """A scope from options as they are typed: hosts with commas between. Raises Unusable."""
-    return Scope(_hosts("only-hosts", only), _hosts("skip-hosts", skip), headers_only)
+    try:
+        seconds_of(max_age or "1d")
+        bytes_of(max_size or "1GB")
+    except ValueError as problem:
+        raise Unusable(f"{problem}: write --max-age 30d (h, d, w), --max-size 5GB (k, M, G, T)") from None
+    return Scope(_hosts("only-hosts", only), _hosts("skip-hosts", skip), headers_only, max_age, max_size)
+
+
+def seconds_of(text: str) -> float:
+    """`30d`, `12h`, `2w` in seconds. Raises ValueError."""
+    found = AGE.fullmatch(text.strip())
+    if not found or not int(found[1]):
+        raise ValueError(f"{text} is no age")
+    return int(found[1]) * AGES[found[2]]
+
+
+def bytes_of(text: str) -> int:
+    """`5GB`, `500M`, `1.5 GB` in bytes. Raises ValueError."""
+    found = SIZE.fullmatch(text.strip())
+    if not found or not (size := int(float(found[1]) * SIZES[found[2].lower()])):
+        raise ValueError(f"{text} is no size")
+    return size
 
 
 def of_facts(facts: dict[str, Any]) -> Scope:
     """The scope of a proxy, from its presence file."""
     only, skip = (tuple(map(str, facts.get(name) or ())) for name in ("only", "skip"))
-    return Scope(only, skip, bool(facts.get("headers_only")))
+    return Scope(only, skip, bool(facts.get("headers_only")), str(facts.get("max_age") or ""), str(facts.get("max_size") or ""))
 
 
 def _hosts(option: str, text: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture import purging
+from capture import purges, purging
 from capture.channels.directory import LogSource
 from capture.cli import cli
 from capture.files import ENDS, ERRORS, FLOWS, LINES, safe_name
@@ -239,3 +239,37 @@ def test_four_writers_lose_and_double_nothing_while_sessions_are_purged(tmp_path
         path = directory / "sse_logs" / safe_name(name) / f"flow-{name}.jsonl"
         assert len(path.read_bytes().splitlines()) == count + 2
     assert b"doomed" not in everything(directory)
+
+
+def test_a_number_of_a_file_that_comes_again_is_not_taken_for_the_file_that_had_it(tmp_path: Path) -> None:
+    """Inode numbers are given anew at once: of a reader's file only what came of it since counts."""
+    (tmp_path / "proxies").mkdir()
+    with open(tmp_path / purges.NOTICES, "wb") as board:
+        for old, new, size, offset in ((1, 2, 100, 10), (2, 1, 90, 20), (1, 2, 80, 30), (2, 3, 70, 40)):
+            purges.post(board.fileno(), purges.Notice(0.0, {LINES: purges.Moved(old, size, new, offset)}, None))
+    path = tmp_path / LINES
+    assert purges.continues(path, 1, 80, 2) == 30
+    assert purges.continues(path, 1, 95, 3) is None  # 30 + what came since is not known to be read
+    assert purges.continues(path, 2, 70, 3) == 40
+    assert purges.continues(path, 2, 69, 3) is None
+    assert purges.continues(path, 9, 100, 3) is None
+
+
+def test_a_file_that_was_renamed_a_moment_ago_gets_its_last_lines_while_it_is_purged(
+    writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy looks once a second whether its files still are where they were."""
+    rotated = writer.directory / (LINES + ".1")
+    (writer.directory / LINES).rename(rotated)
+    shut = purging._shut
+
+    def late(directory: Path) -> AbstractContextManager[int]:
+        say(writer, "second-session", "flow-late", text="plum")
+        return shut(directory)
+
+    monkeypatch.setattr(purging, "_shut", late)
+    purging.purge(writer.directory, frozenset({"first-session"}), frozenset({"flow-a"}))
+    say(writer, "second-session", "flow-later", text="plum")
+    old, new = rotated.read_bytes().splitlines(), (writer.directory / LINES).read_bytes().splitlines()
+    assert (len(old), len(new)) == (6, 3)  # of flow-b and flow-late, of flow-later
+    assert b"apple" not in everything(writer.directory)

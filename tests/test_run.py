@@ -13,13 +13,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from capture import proxy, samples, upstream
+from capture import proxy, samples, scope, upstream
+from capture.commands import run as command
 from capture.presence import living
 from capture.reader import LogReader
 
@@ -376,3 +378,33 @@ def test_the_addon_refuses_an_unusable_directory_in_one_line_and_ends(home: Home
     assert result.stderr.splitlines() == [
         "sse-capture: cannot write to /proc/nowhere (No such file or directory): choose another with SSE_LOG_DIR or --dir"
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs", "used"),
+    [
+        (scope.ALL, scope.ALL, True),
+        (scope.ALL, scope.Scope(headers_only=True), True),
+        (scope.Scope(headers_only=True), scope.ALL, False),
+        (scope.Scope(headers_only=True), scope.Scope(headers_only=True), True),
+        (scope.Scope(only=("a.example",)), scope.Scope(only=("b.example",)), False),
+    ],
+)
+def test_a_proxy_that_records_other_things_than_were_asked_for_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: scope.Scope, runs: scope.Scope, used: bool
+) -> None:
+    running = proxy.Proxy("running", 1, 1, tmp_path, None, None, scope=runs)
+    own = proxy.Proxy("own", 2, 2, tmp_path, None, "me", scope=asked)
+
+    class Own:
+        def start(self, port: int) -> proxy.Proxy:
+            return own
+
+        def end(self) -> None:
+            pass
+
+    monkeypatch.setattr(proxy, "running", lambda directory: running)
+    monkeypatch.setattr(proxy, "answers", lambda port: True)
+    with ExitStack() as stack:
+        found = command._proxy(tmp_path, Own(), 9110, asked, stack)  # type: ignore[arg-type]
+    assert found is (running if used else own)

@@ -77,10 +77,29 @@ def test_without_bodies_flows_ends_and_counts_stay_and_nothing_that_was_said() -
     assert scope.ALL.kept(list(said)) == said
 
 
-@given(st.lists(NAME), st.lists(NAME), st.booleans())
-def test_another_process_reads_the_same_scope(only: list[str], skip: list[str], headers_only: bool) -> None:
-    found = scope.scope_of(",".join(only), ",".join(skip), headers_only)
+@given(st.lists(NAME), st.lists(NAME), st.booleans(), st.sampled_from(["", "30d"]), st.sampled_from(["", "5GB"]))
+def test_another_process_reads_the_same_scope(
+    only: list[str], skip: list[str], headers_only: bool, max_age: str, max_size: str
+) -> None:
+    found = scope.scope_of(",".join(only), ",".join(skip), headers_only, max_age, max_size)
     assert scope.of_facts(found.facts) == found
+
+
+@pytest.mark.parametrize(("text", "size"), [("5GB", 5e9), ("500M", 5e8), ("1.5 kb", 1500), ("7", 7), ("2T", 2e12)])
+def test_a_size_is_read_as_people_write_it(text: str, size: float) -> None:
+    assert scope.bytes_of(text) == size
+
+
+@pytest.mark.parametrize(
+    ("age", "size"), [("soon", ""), ("30", ""), ("0d", ""), ("-1d", ""), ("", "big"), ("", "0GB"), ("", "5XB")]
+)
+def test_a_limit_that_is_none_is_refused_with_an_example(age: str, size: str) -> None:
+    with pytest.raises(Unusable, match=r"--max-age 30d .*--max-size 5GB"):
+        scope.scope_of("", "", False, age, size)
+
+
+def test_an_age_is_read_as_people_write_it() -> None:
+    assert [scope.seconds_of(text) for text in ("12h", "30d", "2w")] == [43_200, 2_592_000, 1_209_600]
 
 
 def test_a_scope_is_told_in_words() -> None:
@@ -88,3 +107,4 @@ def test_a_scope_is_told_in_words() -> None:
     assert scope.scope_of("a.example,b.example", "c.b.example", True).words == (
         "only a.example, b.example but c.b.example, headers and counts only"
     )
+    assert scope.scope_of("", "", False, "30d", "5GB").words == "all hosts, with bodies, for 30d, 5GB at most"

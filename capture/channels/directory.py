@@ -101,16 +101,28 @@ class Growing:
         found = self._of_old_ones() if self._leaving else []
         if self._descriptor < 0 and not self._open():
             return found
+        moved = moved_away(self.path, self._descriptor)  # asked first: what a purge takes the place of has got its last line then
         data = self._more(self._descriptor, most)
         if data:
             return found + self._cutter.feed(data)
         self.behind = False
-        if moved_away(self.path, self._descriptor) and self.path.exists():
-            goes_on = purges.continues(self.path, self._inode, self._cutter.offset)
-            self._leaving.append((self._descriptor, self._cutter, time.monotonic() + (0 if goes_on is not None else LINGER)))
-            self._descriptor, self._start = -1, Place(goes_on or 0)
-            return found + self.read(most)
-        return found
+        return found + self.read(most) if moved and self._goes_on() else found
+
+    def _goes_on(self) -> bool:
+        """Leaves a file that was renamed away for the one in its place; False while there is none."""
+        before, inode, cutter, first = self._descriptor, self._inode, self._cutter, self._first
+        self._descriptor, self._start = -1, Place()
+        if not self._open():
+            self._descriptor, self._inode, self._cutter, self._first = before, inode, cutter, first
+            return False
+        place = purges.continues(self.path, inode, cutter.offset, self._inode)
+        if place is None:
+            self._leaving.append((before, cutter, time.monotonic() + LINGER))
+            return True
+        os.close(before)
+        os.lseek(self._descriptor, place, os.SEEK_SET)
+        self._cutter = Cutter(place)
+        return True
 
     def close(self) -> None:
         for descriptor in (self._descriptor, *(each for each, _, _ in self._leaving)):

@@ -59,13 +59,13 @@ def password_option[**P, R](command: Command[P, R]) -> Command[P, R]:
 
 
 def scope_options[R](command: Callable[..., R]) -> Callable[..., R]:
-    """`--only-hosts`, `--skip-hosts`, `--headers-only`: what a proxy that is started records; `command` gets a Scope."""
+    """What a proxy that is started records, and for how long it is kept; `command` gets a Scope."""
 
     @wraps(command)
-    def filled(only_hosts: str, skip_hosts: str, headers_only: bool, **own: Any) -> R:
+    def filled(only_hosts: str, skip_hosts: str, headers_only: bool, max_age: str, max_size: str, **own: Any) -> R:
         from capture.scope import scope_of
 
-        return command(scope=scope_of(only_hosts, skip_hosts, headers_only), **own)
+        return command(scope=scope_of(only_hosts, skip_hosts, headers_only, max_age, max_size), **own)
 
     for option in reversed(SCOPE_OPTIONS):
         filled = option(filled)
@@ -78,6 +78,8 @@ SCOPE_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = 
     ),
     click.option("--skip-hosts", default="", metavar="HOSTS", help="Leave these alone: their TLS is not opened, nothing recorded."),
     click.option("--headers-only", is_flag=True, help="Record headers, ends and counts; nothing of what is said."),
+    click.option("--max-age", default="", metavar="AGE", help="Sessions that are older go, while the proxy runs: 30d."),
+    click.option("--max-size", default="", metavar="SIZE", help="The oldest sessions go when the log is larger: 5GB."),
 )
 
 

@@ -75,7 +75,7 @@ def purge(
         ],
         flexible="session",
     )
-    words = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    words = ", ".join(f"{count:,} {name.removesuffix('s') if count == 1 else name}" for name, count in counts.items())
     sys.stdout.flush()
     say(f"purged {words}" if yes else f"would purge {words}: nothing is changed yet, add --yes to do it")
 
@@ -97,9 +97,10 @@ def _chosen(directory: Path, names: tuple[str, ...], older_than: str | None, the
 def _oldest(directory: Path, down_to: str, there: "dict[str, Held]") -> frozenset[str]:
     """Sessions that make a log too large; those of the last hour stay, agents may be at work in them. Raises UsageError."""
     from capture import filters, quota
+    from capture.scope import bytes_of
 
     try:
-        most = quota.bytes_of(down_to)
+        most = bytes_of(down_to)
     except ValueError:
         raise click.UsageError(f"{down_to} is no size for --down-to: try 5GB, 500MB") from None
     now, sizes = quota.size(directory), quota.sizes(directory, there)
