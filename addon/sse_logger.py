@@ -19,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # mitmproxy put
 try:
     from addon.access import Access, or_end
     from addon.recording import Recording
-    from addon.retention import keep_limits
+    from addon.retention import keep_limits, rotate_over
     from addon.webview import WebView
     from capture import providers, purging, wire
     from capture.files import default_directory
     from capture.proxy import SILENCE
     from capture.recorder import INLINE_LIMIT, Closed, Opened, Stamp
     from capture.redact import Redactor
-    from capture.scope import ALL, scope_of
+    from capture.scope import ALL, bytes_of_option, scope_of
     from capture.state import password_file, read_salt
     from capture.store import LogWriter
 except ModuleNotFoundError as missing:
@@ -60,7 +60,7 @@ class SseLogger:
         self._tapped: set[str] = set()  # ids of flows the recorder knows and whose end it waits for
         self._proxy_id = ""
         self._scope = ALL
-        self._retention: asyncio.Task[None] | None = None
+        self._keeping: list[asyncio.Task[None] | None] = []
         self._ending = False  # the proxy ends, and every flow that is still open with it
 
     # -- start and stop ---------------------------------------------------------------------------------------------------
@@ -81,6 +81,7 @@ class SseLogger:
         loader.add_option("sse_headers_only", bool, False, "Record headers, ends and counts of flows, nothing of what was said.")
         loader.add_option("sse_max_age", str, "", "Sessions that nothing was said in for so long are purged: 30d. Default: never.")
         loader.add_option("sse_max_size", str, "", "The oldest sessions are purged when the log is larger: 5GB. Default: never.")
+        loader.add_option("sse_rotate_size", str, "", "The log's files are renamed when its lines take more: 1GB. Default: never.")
         loader.add_option("sse_password", bool, False, "Ask clients for a password; it stands in a file that only you can read.")
         loader.add_option("sse_lifeline", int, -1, "File descriptor; the proxy ends when it is closed at the other end.")
 
@@ -97,6 +98,7 @@ class SseLogger:
     def running(self) -> None:
         directory = Path(ctx.options.sse_log_dir).expanduser() if ctx.options.sse_log_dir else default_directory(dict(os.environ))
         with or_end():
+            rotate_size = bytes_of_option("sse_rotate_size", ctx.options.sse_rotate_size)
             redactor = Redactor(read_salt())
             purging.finish(directory)
             writer = LogWriter(directory, self._facts())
@@ -109,7 +111,7 @@ class SseLogger:
             lambda flow_id, text: self._later(loop, self.web.comment, flow_id, text),
             self._scope,
         )
-        self._retention = keep_limits(directory, self._scope)
+        self._keeping = [keep_limits(directory, self._scope), rotate_over(directory, rotate_size)]
         if ctx.options.sse_lifeline >= 0:
             loop.add_reader(ctx.options.sse_lifeline, self._lifeline_closed, loop)
         if ctx.options.tcp_timeout == 600:
@@ -125,8 +127,8 @@ class SseLogger:
 
         mitmproxy calls this first of all, forwards what still comes in, and then tells how each open flow ended.
         """
-        if self._retention:
-            self._retention.cancel()
+        for task in filter(None, self._keeping):
+            task.cancel()
         if not self.recording:
             return
         if ctx.master.should_exit.is_set():

@@ -4,10 +4,12 @@ A line is looked at as it stands; the payloads of a flow's lines besides as the 
 a secret in pieces is seen (`capture.holding`). Everything else stays byte for byte, in its order.
 """
 
+import base64
 import hashlib
 import re
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,7 @@ IN_PIECES = "in pieces"  # the kind of a secret that lies across frames
 MAX_FLOWS = 512  # looked at side by side; of the least recent one the texts are taken for ended
 MAX_LINES = 10_000  # that wait for the one before them
 DATA = "data: "
+METADATA = re.compile(rb'"metadata":\s*("(?:[^"\\]|\\.)*+")')
 LINE = re.compile(rb'"line":\s*("(?:[^"\\]|\\.)*+")')
 
 
@@ -65,8 +68,21 @@ class Cleansing:
             clean = clean.replace(old.encode(), new.encode())
         return clean
 
+    def _undoubled(self, raw: bytes, record: dict[str, Any]) -> bytes:
+        """A line with its payload as base64, which is no UTF-8, clean in there too."""
+        metadata = loads(record["metadata"])
+        data = base64.b64decode(metadata["base64"])
+        clean = self.text(data)
+        if clean is data:
+            return raw
+        text = orjson.dumps(orjson.dumps({**metadata, "base64": base64.b64encode(clean).decode()}).decode())
+        return METADATA.sub(lambda match: match[0][: match.start(1) - match.start()] + text, raw, count=1)
+
     def _take(self, raw: bytes) -> None:
         record = parse(raw) if b'"line"' in raw else None
+        if record is not None and '"base64":' in str(record.get("metadata")):
+            with suppress(ValueError, KeyError, TypeError):
+                raw = self._undoubled(raw, record)
         slot = _Slot(raw, record)
         self._slots.append(slot)
         if (
@@ -117,13 +133,13 @@ class _Pieces:
         self._provider: providers.Provider | None = None
 
     def __call__(self, payload: bytes) -> list[providers.Said]:
-        try:
-            value = loads(payload)
-        except ValueError:
-            return []
         if self._provider is None:
+            try:
+                value = loads(payload)
+            except ValueError:
+                value = None
             self._provider = providers.of_line(self._event, value, _provider_of(self._metadata))
-        return self._provider.pieces(value) or providers.UNKNOWN.pieces(value)
+        return providers.pieces_of(self._provider, payload)
 
 
 def _provider_of(metadata: object) -> str:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import orjson
 
 from capture.jsonl import loads
-from capture.providers.base import Said
+from capture.providers.base import IN_LIST, ITSELF, PLAIN, Said
 from capture.redact import Redactor, together, unredacted
 from capture.shapes import Found
 
@@ -28,10 +28,12 @@ HOLD = 2.0  # seconds a frame waits at most
 MAX_HELD = 1 << 20  # bytes of frames that wait; above it nobody waits
 LOOK_BACK = 96  # bytes before a place that say whether a secret begins there: `"code_verifier": "`
 LOOK_BACK_CURL = 512  # the same of `curl … -u`
-LONG = 8 << 10  # bytes of a secret that is waited for; of a longer one the hash is that of its beginning
+LONG = 4 << 10  # bytes of a secret that is waited for; of a longer one the hash is that of its beginning
+SEEN = 1 << 10  # bytes of its beginning and of its end by which one that goes on is known
 MAX_CHANNELS = 256  # of one flow; the oldest is forgotten
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 WORD = re.compile(rb"\w\w")
+CURL = re.compile(rb"(?<![0-9A-Za-z_])curl\b")
 
 
 @dataclass(slots=True)
@@ -62,11 +64,11 @@ class _Channel:
         text, begun = self.text, self.begun - self.base
         over = [place.stop for place in self.places or () if place.stop <= begun]
         keep = max(begun - LOOK_BACK, *over[-1:], 0)
-        if b"curl" in text and (at := text.rfind(b"curl", max(0, begun - LOOK_BACK_CURL))) >= 0:
-            keep = min(keep, max(0, at - 1))
+        if b"curl" in text and (command := CURL.search(text, max(0, begun - LOOK_BACK_CURL))):
+            keep = min(keep, max(0, command.start() - 1))
         kept = _end(text, keep)
-        if len(kept) > 2 * LONG:  # its beginning and its end are enough to know how it goes on
-            kept = kept[: LONG // 2] + kept[-LONG // 2 :]
+        if (self.inside and len(kept) > 2 * SEEN) or len(kept) > 2 * LONG:
+            kept = kept[:SEEN] + kept[-SEEN:]
         self.base += len(text) - len(kept)
         self.text, self.places = kept, None
 
@@ -97,7 +99,7 @@ class Holding[T]:
     """The frames of one flow, in their order: `tag` is given back with each payload, secrets out, as soon as it may be written."""
 
     def __init__(self, redactor: Redactor, pieces: Callable[[bytes], list[Said]]) -> None:
-        """`pieces`: what a payload adds to its channels, in no order; a member called "" is the payload itself."""
+        """`pieces`: what a payload adds to its channels, in no order."""
         self._redactor = redactor
         self._pieces = pieces
         self._channels: dict[Hashable, _Channel] = {}  # none as long as no text ends in a beginning
@@ -126,11 +128,18 @@ class Holding[T]:
         """What has waited long enough."""
         return self._free(now)
 
-    def rest(self, cut: bool = False) -> list[tuple[bytes, T]]:
-        """All that waits: the channels are over. `cut`: they may go on elsewhere, so what has begun is taken out."""
-        out = [self._write(held, given_up=cut) for held in self._held]
-        self._held, self._bytes, self._channels = [], 0, {}
+    def rest(self) -> list[tuple[bytes, T]]:
+        """All that waits; a text may go on all the same, so what has begun is taken out, and it is known how it began."""
+        out = [self._write(held, given_up=True) for held in self._held]
+        self._held, self._bytes = [], 0
+        self._forget()
         return out
+
+    def _forget(self) -> None:
+        """Nothing waits: only texts are kept that end in a beginning, or inside a secret."""
+        if self._channels:
+            kept = {key: each for key, each in self._channels.items() if each.inside or self._redactor.goes_on(each.text)}
+            self._channels = kept
 
     def _begin(self) -> None:
         """Channels with what the last frame added to them: it ends in no beginning, but says whether a word begins behind it."""
@@ -141,7 +150,8 @@ class Holding[T]:
         channel = self._channels.get(key)
         if channel is None:
             if len(self._channels) >= MAX_CHANNELS:
-                del self._channels[next(iter(self._channels))]
+                idle = (key for key, each in self._channels.items() if not each.waiting and not each.inside)
+                self._channels.pop(next(idle, None), None)
             channel = self._channels[key] = _Channel()
         start = channel.end
         channel.text += text.encode("utf-8", "surrogatepass")
@@ -160,7 +170,7 @@ class Holding[T]:
         self._bytes -= sum(len(held.payload) for held in self._held[: len(out)])
         del self._held[: len(out)]
         if not self._held:
-            self._channels = {key: each for key, each in self._channels.items() if self._redactor.goes_on(each.text)}
+            self._forget()
         return out
 
     def _waits(self, piece: _Piece) -> bool:
@@ -212,24 +222,31 @@ class Holding[T]:
 
 
 def _rewritten(payload: bytes, changes: list[tuple[_Piece, str]]) -> bytes:
-    """The payload with these pieces replaced, all other bytes as they were. Where one is not found, no payload is given out."""
-    taken: list[tuple[int, int, bytes]] = []
+    """The payload with these pieces replaced, all other bytes as they were. Where one is not found, no payload is given out.
+
+    Of members that are called and say the same all are replaced: which of them is the piece cannot be told.
+    """
+    taken: dict[tuple[int, int], bytes] = {}
     for piece, clean in changes:
-        if not piece.name:
+        if piece.name == PLAIN:
             return clean.encode("utf-8", "surrogatepass")
-        place = next((place for place in _strings(payload, piece) if place not in [each[:2] for each in taken]), None)
-        if place is None:
+        places = list(_strings(payload, piece))
+        if not places:
             return unredacted("NotFound", len(payload))
-        taken.append((*place, _quoted(clean)))
+        for place in places:
+            taken.setdefault(place, _quoted(clean))
     out, end = list[bytes](), 0
-    for start, stop, string in sorted(taken):
+    for (start, stop), string in sorted(taken.items()):
         out += [payload[end:start], string]
         end = stop
     return b"".join([*out, payload[end:]])
 
 
 def _strings(payload: bytes, piece: _Piece) -> Iterator[tuple[int, int]]:
-    """Where the members stand that are called and say what this piece does."""
+    """Where the strings stand that are called and say what this piece does."""
+    if piece.name in (ITSELF, IN_LIST):
+        yield from (match.span() for match in STRING.finditer(payload) if _is(match[0], piece.text))
+        return
     name = rb'"' + re.escape(piece.name.encode("utf-8", "surrogatepass")) + rb'"\s*:\s*'
     for match in re.finditer(name, payload):
         string = STRING.match(payload, match.end())

@@ -136,13 +136,13 @@ def _is_character(item: Item) -> bool:
 
 
 def _lead(items: list[Item]) -> int:
-    """How many characters at the beginning can only be these; of several ways the longest."""
+    """How many characters at the beginning can only be these; of several ways the shortest."""
     length = 0
     for operation, value in items:
         if operation is sre.LITERAL:
             length += 1
         elif operation is sre.BRANCH:
-            return length + max(_lead(list(branch)) for branch in value[1])
+            return length + min(_lead(list(branch)) for branch in value[1])
         elif operation is sre.SUBPATTERN:
             inner = list(value[3])
             length += _lead(inner)

@@ -169,7 +169,7 @@ def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]
             for _ in range(ROUNDS):
                 if copy.go_on() < CLOSE:
                     break
-        with _shut(directory) as board:
+        with shut(directory) as board:
             for copy in copies:
                 copy.finish()
             for part in parts:
@@ -204,7 +204,7 @@ def _commit(directory: Path, work: Path, going: Going, copies: list["_Copy"], bo
 
 
 @contextmanager
-def _shut(directory: Path) -> Iterator[int]:
+def shut(directory: Path) -> Iterator[int]:
     """The open notice board, while no proxy writes."""
     board = open_private(inside((directory / NOTICES).parent) / Path(NOTICES).name)
     try:

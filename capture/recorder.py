@@ -138,7 +138,7 @@ class FlowRecorder:
         self._lost_bytes = 0  # of these: how many, and their SHA-256
         self._lost_sha256 = hashlib.sha256()
         self._held = b""  # the end of the part of a frame before: a secret may begin in it
-        self._holding: Holding[_Heard] = Holding(redactor, self._pieces)
+        self._holding: Holding[_Heard] = Holding(redactor, lambda payload: providers.pieces_of(self.provider, payload))
         self._binary = False  # the WebSocket message at hand is not text
         self.session = session.Session("", "")
         self.client = Client()
@@ -411,7 +411,7 @@ class FlowRecorder:
 
     def _rest(self, stamp: Stamp) -> list[Entry]:
         """What was still pending, and what could not be decoded: in one line, for the digest of a few bytes gives them away."""
-        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp), *self._released(self._holding.rest(cut=True))]
+        entries = [*self._late_open(stamp), *self._lines(self._pending(), stamp), *self._released(self._holding.rest())]
         if self._undecodable is not None and self._lost_bytes:
             payload = _undecodable(self._undecodable, self._lost_bytes, self._lost_sha256)
             entries.append(self._line("capture.undecodable", payload, {"error": self._undecodable}, "in", stamp))
@@ -436,23 +436,13 @@ class FlowRecorder:
                 entries += self._released(self._holding.rest())
         return entries
 
-    def _pieces(self, payload: bytes) -> list[providers.Said]:
-        """What a payload adds to texts that come in pieces; one that is text itself is a piece of what all such payloads say."""
-        value = _value(payload)
-        if value is not NO_JSON:
-            return self.provider.pieces(value)
-        try:
-            return [] if payload[:1] in (b"{", b"[") else [(None, "", payload.decode())]
-        except UnicodeDecodeError:
-            return []
-
     def _released(self, frames: list[tuple[bytes, _Heard]]) -> list[Entry]:
         """The line records of frames that need not wait; their payloads are clean."""
         return [entry for clean, heard in frames for entry in self._line_of(heard, clean)]
 
     def _settled(self) -> list[Entry]:
         """The line records of all frames that wait: something is to stand behind them, and their texts may go on behind it."""
-        return self._released(self._holding.rest(cut=True)) if self._holding.waiting else []
+        return self._released(self._holding.rest()) if self._holding.waiting else []
 
     def _line_of(self, heard: _Heard, clean: bytes, direction: str = "in") -> list[Entry]:
         frame = heard.frame

@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from capture.shapes import DONE, Found, Shapes
@@ -87,11 +86,14 @@ class Redactor:
         Fails closed: when a pattern cannot be run the text is not given out, only its size and the reason.
         """
         try:
-            if not self.shapes.may_hold(data):
+            places = self._places(data)
+            if not places:
                 return data
-            for pattern, salted in self.shapes.rules():
-                data = self._replace(pattern, salted, data)
-            return data
+            pieces, end = [], 0
+            for start, stop, salted in places:
+                pieces += [data[end:start], self.value(data[start:stop], salted).encode()]
+                end = stop
+            return b"".join([*pieces, data[end:]])
         except Exception as problem:  # whatever it is, it must not let the text through
             return unredacted(type(problem).__name__, len(data))
 
@@ -112,11 +114,15 @@ class Redactor:
     def places(self, data: bytes) -> list[Found]:
         """Where the secrets of a text stand, from left to right; those that overlap are one. If in doubt, all of it."""
         try:
-            if not self.shapes.may_hold(data):
-                return []
-            return together(found for found in self.shapes.found(data) if not DONE.fullmatch(data, found.start, found.stop))
+            return self._places(data)
         except Exception:
             return [Found(0, len(data), salted=True)]
+
+    def _places(self, data: bytes) -> list[Found]:
+        """The same; raises what the patterns raise."""
+        if not self.shapes.may_hold(data):
+            return []
+        return together(found for found in self.shapes.found(data) if not DONE.fullmatch(data, found.start, found.stop))
 
     def begun(self, data: bytes) -> int | None:
         """Where the first secret begins that the text's end could be a part of; None when it can be of none."""
@@ -182,16 +188,6 @@ class Redactor:
     def _parameter(self, name: str, value: str) -> str:
         secret = value and name.lower() in SECRET_PARAMETERS
         return self.value(value) if secret else _quoted(self.string(value), SAFE_IN_QUERY)
-
-    def _replace(self, pattern: Any, salted: bool, data: bytes) -> bytes:
-        pieces, end = [], 0
-        for match in pattern.finditer(data):
-            start, stop = match.span(1)
-            if DONE.fullmatch(data, start, stop):
-                continue
-            pieces += [data[end:start], self.value(data[start:stop], salted).encode()]
-            end = stop
-        return b"".join([*pieces, data[end:]]) if pieces else data
 
 
 def together(places: Iterable[Found]) -> list[Found]:

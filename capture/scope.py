@@ -84,6 +84,14 @@ def bytes_of(text: str) -> int:
     return size
 
 
+def bytes_of_option(name: str, text: str) -> int:
+    """What an option says that is a size, in bytes; 0 for nothing. Raises Unusable."""
+    try:
+        return bytes_of(text) if text else 0
+    except ValueError as problem:
+        raise Unusable(f"{problem}: write {name}=1GB (k, M, G, T)") from None
+
+
 def of_facts(facts: dict[str, Any]) -> Scope:
     """The scope of a proxy, from its presence file."""
     only, skip = (tuple(map(str, facts.get(name) or ())) for name in ("only", "skip"))

@@ -21,12 +21,18 @@ ESCAPED_ASCII = r"\\u00[0-7]"  # in JSON: what it says must be read (Gemini writ
 FEW = 6  # characters of a secret, behind those that all of its kind begin with: who has no more of it has nothing
 
 
+MIXED = rb"[0-9]|[a-z][A-Z]"  # in what comes behind a word, and has not ended: `Bearer authentication` is no token
+DIGITS_AMONG_LETTERS = rb"[0-9][^0-9]+[0-9]"  # in every random text, and hardly in `together-we-can-…-2024`
+
+
 class Rule(NamedTuple):
     """A shape of secret: group 1 of the pattern is what is replaced, `salted` says how."""
 
     name: str
     pattern: str
     salted: bool = False
+    sign: bytes = b""  # stands in every such secret: for shapes that words can have
+    begun: bytes = b""  # stands in what is taken for one though its end was not seen
 
 
 # A word begins here: also behind a JSON escape (`\n`, `\u0026`), a Python one (`\x1b`), a URL escape (`%3D`) or a colour
@@ -35,12 +41,13 @@ START = r"(?:^|[^0-9A-Za-z_]|\\[nrtbf]|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|%[0-9
 START_CUT = (  # it, cut inside one of these or behind it
     r"\\(?:[nrtbf]|u[0-9A-Fa-f]{0,4}|x[0-9A-Fa-f]{0,2})?|%[0-9A-Fa-f]{0,2}|\[[0-9;]{0,20}[mK]?"
 )
-Q = r'\\*"'  # a quote, at any depth of JSON inside JSON
-SP = r"(?:\s|\\[nrt])*"  # white space, also escaped
+Q = r'(?:\\*"|\\+u0022)'  # a quote, at any depth of JSON inside JSON
+SP = r"(?:\s|\\+[nrt])*"  # white space, also escaped
 
-QUOTES = r'[\\"' + r"']*"  # any quotes, also escaped ones
+QUOTES = r"(?:\\+u002[27]|\\*[\"'])*"  # any quotes, also escaped ones (.NET writes them as \u0022, \u0027)
 SPACE = r"(?: |\+|%20)"  # one space, also in a form or a URL
-ESCAPED = r"\\+(?:/|u00[0-9A-Fa-f]{2})"  # a character of a token as some servers write it in JSON (`\/`, `\u003d`)
+# a character of a token as some servers write it in JSON (`\/`, `\u003d`), quotes left out
+ESCAPED = r"\\+(?:/|u00(?:[013-9A-Fa-f][0-9A-Fa-f]|2[013-689A-Fa-f]))"
 
 
 def _first(letter: str) -> str:
@@ -70,7 +77,12 @@ RULES: tuple[Rule, ...] = (
     Rule("groq", START + r"(gsk_[A-Za-z0-9]{20,})"),
     Rule("xai", START + r"(xai-[A-Za-z0-9]{20,})"),
     Rule("perplexity", START + r"(pplx-[A-Za-z0-9]{20,})"),
-    Rule("model_hosts", START + r"((?:r8|fw|tvly|nvapi|csk|fal|together)[_-][A-Za-z0-9_-]{24,})"),
+    Rule(
+        "model_hosts",
+        START + r"((?:r8|fw|tvly|nvapi|csk|fal|together)[_-][A-Za-z0-9_-]{24,})",
+        sign=DIGITS_AMONG_LETTERS,
+        begun=MIXED,
+    ),
     # what the agents' tools come across
     Rule("github", START + r"(gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
     Rule("gitlab", START + r"(gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat)-[A-Za-z0-9_-]{20,})"),
@@ -87,7 +99,12 @@ RULES: tuple[Rule, ...] = (
     Rule("sendgrid", START + r"(SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"),
     Rule("vault", START + r"(hv[sbr]\.[A-Za-z0-9_-]{20,})"),
     Rule("shopify", START + r"(shp(?:at|ss|ca|pa)_[A-Fa-f0-9]{24,})"),
-    Rule("services", START + r"((?:lin_api|ntn|secret|dapi|sntrys|sgp|figd|PMAK|rt)_[A-Za-z0-9_-]{24,})"),
+    Rule(
+        "services",
+        START + r"((?:lin_api|ntn|secret|dapi|sntrys|sgp|figd|PMAK|rt)_[A-Za-z0-9_-]{24,})",
+        sign=DIGITS_AMONG_LETTERS,
+        begun=MIXED,
+    ),
     Rule("telegram", START + r"(?:bot)?([0-9]{8,10}(?::|%3[Aa])AA[A-Za-z0-9_-]{32,})"),  # in a URL: /bot<token>/sendMessage
     # what stands in headers, URLs, commands and OAuth answers
     Rule("jwt", START + r"(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?)"),
@@ -99,17 +116,22 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "curl_user",
-        START + r"curl\b[^|;\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?" + QUOTES + r"([^\s:\\\"'|;$]{1,100}:[^\s\\\"'|;]+)",
+        START
+        + r"curl\b(?:[^|;\n]|\\\n){0,400}?\s(?:-u|--user|--proxy-user)=?"
+        + SP
+        + QUOTES
+        + r"([^\s:\\\"'|;$]{0,100}:[^\s\\\"'|;]+)",
         salted=True,
     ),
     Rule(
         "url_user",  # of the scheme only its end: a repeat in front makes RE2 try all beginnings at once (0.9 s per MB of base64)
         _first("[a-zA-Z0-9+.-]") + r":\\*/\\*/([^\s/:@\\\"'<>?#{}$|*]{0,100}:[^\s/@\\\"'<>{}$|*][^\s/@\\\"'<>]*)@",
         salted=True,
+        begun=rb":[^0-9].{6}|:.*[0-9].*[^0-9].{4}",  # not a host, and not a port
     ),
     Rule(
         "url_parameter",
-        r"(?i)(?:[?&;#]|\\u0026|&amp;|%26|%3F|%23)"
+        r"(?i)(?:[?&#]|\\u0026|&amp;|%26|%3F|%23)"
         r"(?:key|api_?key|access_token|refresh_token|id_token|token|sig|signature|code|client_secret"
         r"|X-Amz-Signature|X-Amz-Security-Token)(?:=|%3D)([A-Za-z0-9._~+/=%-]{8,})",
         salted=True,
@@ -143,10 +165,11 @@ class Found(NamedTuple):
 
 class _Compiled(NamedTuple):
     name: str
-    pattern: Any
+    pattern: Any  # with `finditer`
     salted: bool
     beginning: Any  # what could become a match, at the end of a text
     few: int  # bytes of a secret that give nothing away
+    begun: re.Pattern[bytes]
 
 
 class Shapes:
@@ -162,7 +185,7 @@ class Shapes:
         """Whether a text ends in what could become a secret."""
         self.may_go_on = _any([_at_end(pattern) for pattern in begins])
         """Whether a text ends in the beginning of anything by which a secret is known."""
-        self.may_matter = _any([*holds, *(rf'{pattern}(?:"\s*[,}}\]]|{_end()})' for pattern in begins), ESCAPED_ASCII])
+        self.may_matter = _any([*holds, *(rf'{pattern}(?:"\s*(?:[,}}\]]|{_end()})|{_end()})' for pattern in begins), ESCAPED_ASCII])
         """Whether a JSON text can hold a secret, or one of its strings ends as `may_go_on` says."""
         self._beginnings = [_compile(_at_end(pattern)) for pattern in _beginnings(rules)]
 
@@ -191,14 +214,26 @@ class Shapes:
 
     def much(self, data: bytes) -> bool:
         """Whether the end of a text could be a secret of which more than FEW characters are there."""
-        found = ((match, rule.few) for rule in self._rules if (match := rule.beginning.search(data)))
-        return any(len(data) - match.start(1) > few for match, few in found)
+        found = ((match.start(1), rule) for rule in self._rules if (match := rule.beginning.search(data)))
+        return any(len(data) - start > rule.few and rule.begun.search(data, start) for start, rule in found)
 
 
 @lru_cache(maxsize=256)
 def _compiled(rule: Rule) -> _Compiled:
     begins = opening(rule.pattern)
-    return _Compiled(rule.name, _compile(rule.pattern), rule.salted, _compile(_at_end(begins.pattern)), begins.lead + FEW)
+    whole = _Signed(_compile(rule.pattern), re.compile(rule.sign)) if rule.sign else _compile(rule.pattern)
+    begun = re.compile(rule.begun or (b"" if begins.lead else MIXED), re.DOTALL)
+    return _Compiled(rule.name, whole, rule.salted, _compile(_at_end(begins.pattern)), begins.lead + FEW, begun)
+
+
+class _Signed(NamedTuple):
+    """A pattern of whose matches only those count that hold a sign."""
+
+    pattern: Any
+    sign: re.Pattern[bytes]
+
+    def finditer(self, data: bytes) -> Iterator[Any]:
+        return (match for match in self.pattern.finditer(data) if self.sign.search(match.group(1)))
 
 
 def _beginnings(rules: list[Rule]) -> list[str]:

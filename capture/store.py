@@ -66,6 +66,7 @@ class Appender:
         self._shared = shared
         self.descriptor = -1  # while it is closed
         self._size = -1  # of the file after our last write: when it still is, its tail is ours and whole
+        self._before = 0  # bytes of the file before our last write
         self.was_cut = False  # somebody made it shorter, as `copytruncate` does
 
     def open(self) -> None:
@@ -142,6 +143,7 @@ class Appender:
             written = self._whole_lines(end + data, written)
             with suppress(OSError):  # what is written is written: nothing that fails from here on may have it written again
                 self._size = os.fstat(self.descriptor).st_size
+                self.was_cut = self.was_cut or self._size < self._before + written
         finally:
             self._unlock()
         return max(0, written - len(end))
@@ -181,6 +183,7 @@ class Appender:
     def _torn(self) -> bool:
         size = os.fstat(self.descriptor).st_size
         self.was_cut = self.was_cut or size < self._size
+        self._before = size
         return size not in (0, self._size) and os.pread(self.descriptor, 1, size - 1) != b"\n"
 
 

@@ -1,5 +1,6 @@
 """`capture secrets`: logs that exist already. A log is made with secrets in it, as one written before a rule was known."""
 
+import base64
 import gzip
 import hashlib
 import json
@@ -185,3 +186,49 @@ def test_a_log_that_a_proxy_writes_to_is_refused_and_left_alone(tmp_path: Path) 
 
 def test_a_name_that_is_nothing_is_refused(tmp_path: Path) -> None:
     assert "there is no" in str(run("scan", tmp_path / "nothing").exception)
+
+
+def test_of_a_directory_only_logs_are_touched_wherever_they_are(tmp_path: Path) -> None:
+    folder = log(tmp_path / "logs" / "one")
+    database = tmp_path / "logs" / "other.db"
+    database.write_bytes(b"SQLite\0 " + SHAPES["github personal"].encode())
+    before = database.read_bytes()
+    result = run("redact", tmp_path / "logs")
+    assert result.exit_code == 0
+    assert "1 other files are no logs" in result.output
+    assert database.read_bytes() == before
+    assert not any(leaks(secret, everything(folder)) for secret in SHAPES.values())
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_clean(tmp_path: Path) -> None:
+    folder = log(tmp_path / "log")
+    torn = folder / "old.jsonl.gz"
+    torn.write_bytes(gzip.compress(b"x" * 100_000)[:60])
+    result = run("redact", folder)
+    assert result.exit_code == 2
+    assert "old.jsonl.gz" in result.output
+    assert not leaks(SHAPES["anthropic api"], (folder / "sse_lines.jsonl").read_bytes())
+
+
+def test_a_link_leads_to_the_file_that_is_meant(tmp_path: Path) -> None:
+    lines = log(tmp_path / "log") / "sse_lines.jsonl"
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(lines)
+    assert run("redact", link).exit_code == 0
+    assert link.is_symlink()
+    assert not leaks(SHAPES["anthropic api"], lines.read_bytes())
+
+
+def test_a_payload_in_base64_is_clean_in_there(tmp_path: Path) -> None:
+    payload = b"\xff " + SHAPES["anthropic api"].encode()
+    record = line("f", 0, {"a": "b"}, base64=base64.b64encode(payload).decode())
+    (clean,) = Cleansing(REDACTOR).lines([record])
+    metadata = orjson.loads(orjson.loads(clean)["metadata"])
+    assert base64.b64decode(metadata["base64"]) == b"\xff " + REDACTOR.value(SHAPES["anthropic api"]).encode()
+
+
+def test_what_a_killed_run_left_is_swept_away(tmp_path: Path) -> None:
+    folder = log(tmp_path / "log")
+    (folder / ".sse_lines.jsonl-99999").write_bytes(SHAPES["anthropic api"].encode())
+    assert run("redact", folder).exit_code == 0
+    assert not list(folder.glob(".*"))

@@ -41,7 +41,7 @@ FLOORS = (  # from the ground up; a folder stands for all that is in it
         "capture.channels",
         "capture.costs",
     ),
-    ("capture.scan", "capture.watching", "capture.quota"),
+    ("capture.scan", "capture.watching", "capture.quota", "capture.rotating"),
     ("capture.rows", "capture.questions", "capture.blocks", "capture.sums", "capture.filters", "capture.extract", "capture.live"),
     ("capture.sql", "capture.check"),
     ("capture.dataset",),

@@ -261,13 +261,13 @@ def test_a_file_that_was_renamed_a_moment_ago_gets_its_last_lines_while_it_is_pu
     """A proxy looks once a second whether its files still are where they were."""
     rotated = writer.directory / (LINES + ".1")
     (writer.directory / LINES).rename(rotated)
-    shut = purging._shut
+    at_once = purging.shut
 
     def late(directory: Path) -> AbstractContextManager[int]:
         say(writer, "second-session", "flow-late", text="plum")
-        return shut(directory)
+        return at_once(directory)
 
-    monkeypatch.setattr(purging, "_shut", late)
+    monkeypatch.setattr(purging, "shut", late)
     purging.purge(writer.directory, frozenset({"first-session"}), frozenset({"flow-a"}))
     say(writer, "second-session", "flow-later", text="plum")
     old, new = rotated.read_bytes().splitlines(), (writer.directory / LINES).read_bytes().splitlines()

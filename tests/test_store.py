@@ -933,3 +933,27 @@ def test_what_a_kill_left_of_a_body_is_swept_away_by_a_start_that_is_alone(tmp_p
     LogWriter(tmp_path, {}).close()
     assert draft.exists()
     first.close()
+
+
+@pytest.mark.parametrize("when", ["before the write", "just after the write"])
+def test_a_file_that_somebody_cuts_is_noticed_whenever_it_is(tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    appender = Appender(tmp_path / "log" / "f")
+    for number in range(3):
+        appender.add(b"line %d\n" % number)
+        appender.flush()
+    assert not appender.was_cut
+    write = os.write
+
+    def then_cut(descriptor: int, data: bytes) -> int:
+        written = write(descriptor, data)
+        os.truncate(appender.path, 0)
+        return written
+
+    if when == "before the write":
+        os.truncate(appender.path, 0)
+    else:
+        monkeypatch.setattr(os, "write", then_cut)
+    appender.add(b"line 3\n")
+    appender.flush()
+    appender.close()
+    assert appender.was_cut

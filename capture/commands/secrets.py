@@ -2,10 +2,12 @@
 
 import gzip
 import os
+import re
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from capture.cleansing import Cleansing
 
 NOT_OURS = ("proxies",)  # folders of a log that hold nothing that was said
+OURS = re.compile(r"[^.].*\.jsonl(\.\d+)?(\.gz|\.zst)?|.*\.bad|sse_logger\.error")  # of a directory; other files are not logs
+BODY = re.compile(r"[0-9a-f]{64}")
+DRAFT = re.compile(r"\.(.+)-\d+")
 paths_argument = click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path))
 
 
@@ -39,40 +44,50 @@ def scan(directory: Path, as_json: bool, paths: tuple[Path, ...]) -> None:
 
     PATH is a file of any of the three dialects (also .gz, .zst, - for stdin) or a directory; without one, the log directory.
     """
-    rows = []
-    for path in _files(paths or (directory,)):
+    rows: list[dict[str, object]] = []
+    problems = Problems()
+    for path in _files(paths or (directory,), problems):
         cleansing = _cleansing()
-        for _ in _cleaned(path, cleansing):
-            pass
+        with problems.of(path):
+            for _ in _cleaned(path, cleansing):
+                pass
         rows += [{"file": str(path), "kind": kind, "count": count} for kind, count in cleansing.kinds.most_common()]
     if as_json:
         print_rows(rows)
     else:
         _show(rows)
-    sys.exit(1 if rows else 0)
+    problems.say()
+    sys.exit(2 if problems.unread else 1 if rows else 0)
 
 
 @secrets.command(short_help="Replace the secrets in a log by hashes.")
 @directory_option
 @paths_argument
 def redact(directory: Path, paths: tuple[Path, ...]) -> None:
-    """Replace the secrets in files or whole directories by hashes; all other bytes stay as they are.
+    """Replace the secrets in files or whole directories by hashes; all other lines stay as they are.
 
     Each file is written anew beside the old one and then takes its place. No proxy may be recording there. With - it is a
     filter from stdin to stdout. Bodies of requests that held a secret can still be shown, but are no more proven by their SHA-256.
     """
-    if paths == (Path("-"),):
+    if Path("-") in paths:
+        if len(paths) > 1:
+            raise click.UsageError("- is a filter from stdin to stdout: name nothing beside it")
         sys.stdout.buffer.writelines(_cleansing().lines(sys.stdin.buffer))
         return
     found: Counter[str] = Counter()
-    changed = 0
-    for where in paths or (directory,):
+    changed, problems = 0, Problems()
+    for where in [path.resolve() for path in paths or (directory,)]:  # a link leads to what is meant
+        if where.parent.name == "bodies":
+            raise Unusable(f"{where} is named by what it holds, and referred to by that name: name its log directory")
         _refuse_living(where)
+        _sweep(where)
         renamed, old = _bodies(where, found)
-        for path in _files((where,)):
-            cleansing = _cleansing(renamed)
-            changed += path.parent.name != "bodies" and _rewritten(path, cleansing)
-            found.update(cleansing.kinds)
+        for path in _files((where,), problems):
+            if path.parent.name != "bodies":
+                cleansing = _cleansing(renamed)
+                with problems.of(path):
+                    changed += _rewritten(path, cleansing)
+                    found.update(cleansing.kinds)
         for body in old:
             body.unlink()
         if where.is_dir():
@@ -81,6 +96,29 @@ def redact(directory: Path, paths: tuple[Path, ...]) -> None:
     total = sum(found.values())
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.most_common())
     say(f"{total:,} secrets replaced in {changed:,} files ({kinds})" if total else "no secrets found; nothing was changed")
+    problems.say()
+    sys.exit(2 if problems.unread else 0)
+
+
+class Problems:
+    """What could not be read, and what was left alone: the rest is done all the same."""
+
+    def __init__(self) -> None:
+        self.unread: list[str] = []
+        self.left = 0  # files that are no logs
+
+    @contextmanager
+    def of(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, Unusable) as problem:
+            self.unread.append(f"{path} ({getattr(problem, 'strerror', None) or problem})")
+
+    def say(self) -> None:
+        for each in self.unread:
+            say(f"cannot be read or written, left as it is: {each}")
+        if self.left:
+            say(f"{self.left:,} other files are no logs: not looked into")
 
 
 def _cleansing(renamed: dict[str, str] | None = None) -> "Cleansing":
@@ -91,18 +129,18 @@ def _cleansing(renamed: dict[str, str] | None = None) -> "Cleansing":
     return Cleansing(Redactor(read_salt()), renamed or {})
 
 
-def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
+def _files(paths: tuple[Path, ...], problems: Problems) -> Iterator[Path]:
     """The files that are meant, those of a directory in the order of their names."""
     for path in paths:
         if path.is_dir():
             for each in sorted(path.rglob("*")):
                 inner = each.relative_to(path).parts
-                if (
-                    each.is_file()
-                    and not each.is_symlink()
-                    and not any(part in NOT_OURS or part.endswith(".index") for part in inner)
-                ):
+                if each.is_symlink() or not each.is_file() or any(part in NOT_OURS or part.endswith(".index") for part in inner):
+                    continue
+                if OURS.fullmatch(each.name) or (each.parent.name == "bodies" and BODY.fullmatch(each.name)):
                     yield each
+                else:
+                    problems.left += 1
         elif path.is_file() or str(path) == "-":
             yield path
         else:
@@ -110,17 +148,31 @@ def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _cleaned(path: Path, cleansing: "Cleansing") -> Iterator[bytes]:
-    """What a file holds, without secrets."""
+    """What a file holds, without secrets. Raises OSError, EOFError, Unusable."""
     from capture.scan import Source
 
     if path.parent.name == "bodies":
         yield cleansing.text(path.read_bytes())
         return
-    try:
-        with Source(file=str(path)).open() as file:
-            yield from cleansing.lines(file)
-    except (OSError, EOFError) as problem:
-        raise Unusable(f"cannot read {path} ({getattr(problem, 'strerror', None) or problem})") from None
+    with Source(file=str(path)).open() as file:
+        yield from cleansing.lines(_text(path, file))
+
+
+def _text(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file. Raises Unusable for one that is no text: a hash has another length than what it replaces."""
+    for number, line in enumerate(file):
+        if number == 0 and b"\0" in line[:4096] and not OURS.fullmatch(path.name):
+            raise Unusable("it is no text")
+        yield line
+
+
+def _sweep(where: Path) -> None:
+    """Takes away what a run that was killed had begun to write."""
+    folder = where if where.is_dir() else where.parent
+    for draft in folder.rglob(".*-*"):
+        name = DRAFT.fullmatch(draft.name)
+        if name and draft.with_name(name[1]).exists():
+            draft.unlink(missing_ok=True)
 
 
 def _bodies(where: Path, found: Counter[str]) -> tuple[dict[str, str], list[Path]]:
@@ -128,7 +180,9 @@ def _bodies(where: Path, found: Counter[str]) -> tuple[dict[str, str], list[Path
     from capture.cleansing import body
 
     renamed, old = {}, []
-    for path in sorted(where.glob("bodies/*")) if where.is_dir() else ():
+    for path in sorted(where.rglob("bodies/*")) if where.is_dir() else ():
+        if not BODY.fullmatch(path.name) or path.is_symlink():
+            continue
         cleansing, data = _cleansing(), path.read_bytes()
         name, clean = body(cleansing.redactor, data)
         if clean != data:
@@ -150,6 +204,7 @@ def _rewritten(path: Path, cleansing: "Cleansing") -> bool:
                 out.write(line)
             same = not cleansing.kinds and not cleansing.renamed
         if not same:
+            _synced(draft)
             os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -173,7 +228,17 @@ def _put(path: Path, data: bytes) -> None:
     draft = path.with_name(f".{path.name}-{os.getpid()}")
     with _opened(draft, "") as out:
         out.write(data)
+    _synced(draft)
     os.replace(draft, path)
+
+
+def _synced(path: Path) -> None:
+    """What was written is on the disk before it takes the old one's place."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_living(where: Path) -> None:

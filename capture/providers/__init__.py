@@ -1,9 +1,22 @@
 """The vocabularies known here, in the order in which they are asked whether a request is theirs."""
 
 from capture.providers import anthropic, claude_log, codex_log, gemini, openai_chat, openai_responses, unknown
-from capture.providers.base import End, Json, Provider, Said, member
+from capture.providers.base import End, Json, Provider, Said, member, pieces_of
 
-__all__ = ["DIALECTS", "PROVIDERS", "UNKNOWN", "VOCABULARIES", "End", "Json", "Provider", "Said", "called", "of_line", "recognise"]
+__all__ = [
+    "DIALECTS",
+    "PROVIDERS",
+    "UNKNOWN",
+    "VOCABULARIES",
+    "End",
+    "Json",
+    "Provider",
+    "Said",
+    "called",
+    "of_line",
+    "pieces_of",
+    "recognise",
+]
 
 PROVIDERS: tuple[Provider, ...] = (
     anthropic.PROVIDER,

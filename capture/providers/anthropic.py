@@ -141,7 +141,9 @@ def _frame(event: str, payload: Json) -> Iterator[Event]:
 
 
 def pieces(payload: Json) -> list[Said]:
-    delta = payload.get("delta") if isinstance(payload, dict) else None
+    delta = (
+        payload.get("delta", payload.get("content_block")) if isinstance(payload, dict) else None
+    )  # a text may begin in its block
     if not isinstance(delta, dict):
         return any_pieces(payload)
     block = payload.get("index")

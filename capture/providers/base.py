@@ -73,11 +73,17 @@ class Provider:
 
 FIXED = frozenset("type id object model role event name finish_reason stop_reason status signature obfuscation".split())
 MAX_PIECES = 64  # of one frame; more are no stream
+PIECES_UP_TO = 4 << 20  # bytes of a frame that is looked into
+PLAIN, ITSELF, IN_LIST = "", '"', "["  # what holds a piece that no member of an object holds: the payload, as text or JSON; a list
 
 
 def any_pieces(payload: Json, place: tuple[str, ...] = (), depth: int = 6) -> list[Said]:
     """Every text of a frame as a piece of what stands at the same place in the next ones; names of things left out."""
+    if isinstance(payload, str):
+        return [(place, ITSELF, payload)]
     found: list[Said] = []
+    if isinstance(payload, list):
+        found += [((*place, str(at)), IN_LIST, value) for at, value in enumerate(payload[:MAX_PIECES]) if isinstance(value, str)]
     members = payload.items() if isinstance(payload, dict) else enumerate(payload) if isinstance(payload, list) else ()
     for name, value in members:
         if isinstance(value, str):
@@ -88,6 +94,22 @@ def any_pieces(payload: Json, place: tuple[str, ...] = (), depth: int = 6) -> li
         if len(found) > MAX_PIECES:
             break
     return found
+
+
+def pieces_of(provider: Provider, payload: bytes) -> list[Said]:
+    """What a payload adds to texts that come in pieces; one that is text itself is a piece of what all such payloads say."""
+    if len(payload) > PIECES_UP_TO:
+        return []
+    try:
+        if payload[:1].isalpha():
+            return [((), PLAIN, payload.decode())]
+        return provider.pieces(loads(payload))
+    except ValueError:
+        pass
+    try:
+        return [] if payload[:1] in (b"{", b"[") else [((), PLAIN, payload.decode())]
+    except UnicodeDecodeError:
+        return []
 
 
 def text_of(content: Json, depth: int = 8) -> str:

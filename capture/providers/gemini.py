@@ -28,6 +28,7 @@ from capture.providers.base import (
     Holds,
     Json,
     Provider,
+    Said,
     Shape,
     any_pieces,
     image,
@@ -119,6 +120,25 @@ def _refused(feedback: Json) -> Iterator[Event]:
         yield Stopped(reason)
 
 
+def pieces(payload: Json) -> list[Said]:
+    """By candidate and kind: which place a part has says nothing about the next frame."""
+    found: list[Said] = []
+    for each in _elements(payload):
+        for index, candidate in enumerate(items(member(each, "candidates"))):
+            for part in items(member(candidate, "content", "parts")):
+                found += _part_pieces(str(candidate.get("index", index)), part)
+    return found or any_pieces(payload)
+
+
+def _part_pieces(candidate: str, part: dict[str, Json]) -> list[Said]:
+    if isinstance(text := part.get("text"), str):
+        return [((candidate, bool(part.get("thought"))), "text", text)]
+    arguments = items(member(part, "functionCall", "partialArgs"))
+    pieces = [(each.get("jsonPath"), each.get("stringValue")) for each in arguments]
+    said: list[Said] = [((candidate, str(path)), "stringValue", text) for path, text in pieces if isinstance(text, str)]
+    return said or any_pieces(part, (candidate,))
+
+
 def decode_part(event: str, part: Json) -> Iterator[Event]:
     match part:
         case _ if event == "request.tools":
@@ -205,5 +225,5 @@ def _sum(*counts: Json) -> int | None:
 
 
 PROVIDER = Provider(
-    "gemini", "generate_content", recognises, end, decode, decode_part, last_word="finishReason", shapes=SHAPES, pieces=any_pieces
+    "gemini", "generate_content", recognises, end, decode, decode_part, last_word="finishReason", shapes=SHAPES, pieces=pieces
 )

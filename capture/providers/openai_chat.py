@@ -164,7 +164,7 @@ def pieces(payload: Json) -> list[Said]:
     if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict):
         delta = choices[0].get("delta")
         if isinstance(delta, dict) and len(delta) == 1 and isinstance(text := delta.get("content"), str):
-            return [((choices[0].get("index"), "content"), "content", text)]
+            return [((str(choices[0].get("index")), "delta", "content"), "content", text)]
     return [piece for choice in items(choices) for piece in _choice_pieces(choice)] if choices else any_pieces(payload)
 
 

@@ -177,11 +177,16 @@ def _frame(kind: str, payload: dict[str, Json]) -> Iterator[Event]:
 
 
 def pieces(payload: Json) -> list[Said]:
-    text = payload.get("delta") if isinstance(payload, dict) else None
-    if not isinstance(text, str):
+    """By place, not by `item_id`: some servers give each event an id of its own."""
+    if not isinstance(payload, dict):
         return any_pieces(payload)
-    said = (payload.get("type"), payload.get("item_id"), payload.get("content_index"), payload.get("summary_index"))
-    return [(said, "delta", text)]
+    item = payload.get("output_index")
+    said = (payload.get("item_id") if item is None else item, payload.get("content_index"), payload.get("summary_index"))
+    if isinstance(text := payload.get("delta"), str):
+        return [(said, "delta", text)]
+    if isinstance(text := member(payload, "part", "text"), str) and str(payload.get("type")).endswith(".added"):
+        return [(said, "text", text)]  # the text may begin here
+    return any_pieces(payload)
 
 
 def decode_part(event: str, part: Json) -> Iterator[Event]:

@@ -172,21 +172,3 @@ def test_a_log_renamed_or_rewritten_under_load_loses_and_doubles_nothing(
     record_property(f"lines, {how}", sum(ends.values()))
     record_property("lost", 0)
     record_property("doubled", 0)
-
-
-@pytest.mark.row(17)
-def test_a_log_that_is_cut_is_noticed_and_the_way_out_is_said(
-    tmp_path: Path, confdir: Path, origin: Origin, record_property: Callable[[str, object], None]
-) -> None:
-    """`copytruncate`: what is written between the copy and the cut is lost, and nobody can bring it back."""
-    proxy = Proxy(tmp_path, confdir)
-    talk = Talk(proxy, origin, "session", "pear")
-    until(lambda: (proxy.directory / LINES).stat().st_size > 5000, "the log to grow")
-    (proxy.directory / LINES).write_bytes(b"")
-    until(lambda: [error for error in proxy.log.errors() if "cut short" in error["what"]], "it to be noticed")
-    (error,) = proxy.log.errors()
-    assert "rotate by renaming" in error["do"]
-    talk.end()
-    proxy.end()
-    record_property("runs", 1)
-    record_property("cuts noticed by the writer", 1)

@@ -47,7 +47,7 @@ def test_a_purge_killed_at_any_moment_leaves_a_whole_log_that_the_next_one_finis
         for number in range(DOOMED):
             put(writer, f"doomed-{run}-{number}", 100, lines=20)
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0.1, 0.5))  # the random moment: nothing is waited for
+        time.sleep(chance.uniform(0.2, 0.45))  # the random moment: nothing is waited for
         process.kill()
         ended += process.wait() == 0
         assert of(proxy.directory, "kept") == kept

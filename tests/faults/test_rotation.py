@@ -1,4 +1,4 @@
-"""Row 17, the ways that lose something: what is deleted, what is cut after it was copied. It is noticed, and bounded."""
+"""Row 17: rotation by ourselves loses nothing; deleting, and cutting after a copy, lose something, and it is said."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from capture.files import ENDS, LINES
+from capture.files import ENDS, FLOWS, LINES
 from tests.faults.harness import Origin, Proxy, captures, until
 from tests.faults.test_keeping import NAMES, Reader, Talk, went_on
 
@@ -70,6 +70,38 @@ def test_a_log_deleted_under_load_is_begun_anew_and_who_follows_has_all_of_it(
     record_property("lines, deleted", sum(ends.values()))
     record_property("lost for a reader", 0)
     record_property("doubled for a reader", 0)
+
+
+@pytest.mark.row(17)
+def test_a_log_that_two_proxies_rotate_themselves_loses_and_doubles_nothing(
+    tmp_path: Path, confdir: Path, origin: Origin, times: Callable[[int, int], int], record_property: Callable[[str, object], None]
+) -> None:
+    proxies = [Proxy(tmp_path, confdir, ("--set", "sse_rotate_size=60k"), tmp_path / f"{number}.out") for number in range(2)]
+    directory, rounds = proxies[0].directory, times(2, 15)
+    reader = Reader(directory)
+    talks = [Talk(proxies[index % 2], origin, f"session-{index}", f"pear{index}x") for index in range(AGENTS)]
+    until(lambda: len(list(directory.glob(f"{LINES}-*"))) >= rounds, "the log to be rotated", 60)
+    for talk in talks:
+        talk.end()
+    for proxy in proxies:
+        proxy.end()
+    ends = {
+        end["flow_id"]: end["lines"]
+        for path in directory.glob(f"{ENDS}*")
+        for end in map(orjson.loads, path.read_bytes().splitlines())
+    }
+    assert len(ends) == AGENTS
+    until(lambda: all(len(reader.counts(each)) >= count for each, count in ends.items()), "the reader to have read all")
+    reader.end()
+    there = numbers(list(directory.glob(f"{LINES}*")))
+    assert {each: sorted(found) for each, found in there.items()} == {each: list(range(count)) for each, count in ends.items()}
+    assert all(sorted(reader.counts(each)) == list(range(count)) for each, count in ends.items())
+    assert sum(path.read_bytes().count(b"\n") for path in directory.glob(f"{FLOWS}*")) == AGENTS
+    record_property("runs", rounds)
+    assert proxies[0].log.errors() == []
+    record_property("lines, rotated by us", sum(ends.values()))
+    record_property("lost", 0)
+    record_property("doubled", 0)
 
 
 def numbers_of_own(proxy: Proxy, ends: dict[str, int]) -> dict[str, list[int]]:

@@ -11,6 +11,7 @@ WORDS = (  # by which secrets are known, and what stands around them
     *"\"'\\\n =:&@/_-.,${}aZ7éX→·",
     *"token= &key= Authorization: :// https://a:b@ sk- sk-ant- eyJ ghp_ xoxb- hf_ AKIA 1//0 code_verifier=".split(),
     *"key abcdefgh 0123456789 hash: hash:0123456789abcdef %3D \\u0026 \\n \x1b[1;32m ----- PRIVATE -----END".split(),
+    *("-----BEGIN PRIVATE KEY-----", "curl -u ", "Bearer ", "bearer+"),
     *("Basic ", "aws secret = ", '"access_token":"', "PRIVATE KEY-----"),
 )
 AROUND = ("\n", " ", "\t", "; ", "\r\n")  # what stands between the text that holds it and any other
