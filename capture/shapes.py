@@ -81,7 +81,7 @@ RULES: tuple[Rule, ...] = (
         "model_hosts",
         START + r"((?:r8|fw|tvly|nvapi|csk|fal|together)[_-][A-Za-z0-9_-]{24,})",
         sign=DIGITS_AMONG_LETTERS,
-        begun=MIXED,
+        begun=rb"[0-9][^0-9]|[a-z][A-Z]",
     ),
     # what the agents' tools come across
     Rule("github", START + r"(gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
@@ -103,12 +103,12 @@ RULES: tuple[Rule, ...] = (
         "services",
         START + r"((?:lin_api|ntn|secret|dapi|sntrys|sgp|figd|PMAK|rt)_[A-Za-z0-9_-]{24,})",
         sign=DIGITS_AMONG_LETTERS,
-        begun=MIXED,
+        begun=rb"[0-9][^0-9]|[a-z][A-Z]",
     ),
     Rule("telegram", START + r"(?:bot)?([0-9]{8,10}(?::|%3[Aa])AA[A-Za-z0-9_-]{32,})"),  # in a URL: /bot<token>/sendMessage
     # what stands in headers, URLs, commands and OAuth answers
     Rule("jwt", START + r"(eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?)"),
-    Rule("bearer", rf"(?i){_first('b')}earer(?:\s|%20|\+)+((?:[A-Za-z0-9._~+/=-]|{ESCAPED}){{16,}})"),
+    Rule("bearer", rf"(?i){_first('b')}earer(?:\s|%20|\+)+((?:[A-Za-z0-9._~+/=-]|{ESCAPED}){{16,}})", sign=MIXED),
     Rule(
         "basic",
         rf"(?i){_first('a')}uthorization" + QUOTES + SP + "[:=,]" + SP + QUOTES + r"basic\s+([A-Za-z0-9+/=_-]{6,})",

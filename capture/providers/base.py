@@ -107,8 +107,10 @@ def pieces_of(provider: Provider, payload: bytes) -> list[Said]:
     except ValueError:
         pass
     try:
-        return [] if payload[:1] in (b"{", b"[") else [((), PLAIN, payload.decode())]
-    except UnicodeDecodeError:
+        if payload[:1] in (b"{", b"["):
+            return provider.pieces(loads(payload.decode("utf-8", "replace")))  # bytes that are no UTF-8 may stand beside the piece
+        return [((), PLAIN, payload.decode())]
+    except ValueError:
         return []
 
 
