@@ -213,7 +213,11 @@ class Holding[T]:
     def _secrets(self, piece: _Piece, given_up: bool, told: bool) -> list[Found]:
         """The secrets of the piece's channel, by their places in the whole text, and what has begun where it is taken for one."""
         channel = piece.channel
+        own = self._redactor.places(
+            piece.text.encode("utf-8", "surrogatepass")
+        )  # seen in the piece alone: it may be no text that goes on
         places = [Found(start + channel.base, stop + channel.base, salted) for start, stop, salted in channel.places or ()]
+        places += [Found(start + piece.start, stop + piece.start, salted) for start, stop, salted in own]
         long = channel.end - channel.begun > LONG
         goes_on = told and channel.begun < piece.start
         if channel.begun < channel.end and (goes_on or ((given_up or long) and self._redactor.shapes.much(channel.text))):
