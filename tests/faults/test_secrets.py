@@ -197,7 +197,7 @@ def test_tokens_of_a_login_and_a_refresh_reach_the_client_and_nothing_else(
     proxy: Proxy, origin: Origin, record_property: Callable[[str, object], None]
 ) -> None:
     """Also where the token endpoint stands behind a path of a model's interface, which is recorded."""
-    tokens = {name: made_up("", ALNUM, 40) + name for name in ("access_token", "refresh_token", "id_token")}
+    tokens = {name: made_up("", ALNUM, 50 + len(name)) for name in ("access_token", "refresh_token", "id_token")}
     granted = orjson.dumps({**tokens, "token_type": "bearer", "expires_in": 3600})
     answer = [head(b"content-length: %d" % len(granted), content_type=b"application/json"), granted]
     form = urllib.parse.urlencode({"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], "code": "x" * 30})
