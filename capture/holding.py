@@ -13,7 +13,7 @@ secret that a pause cuts in two, no more than a few characters stand in the log 
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ import orjson
 from capture.jsonl import loads
 from capture.providers.base import IN_LIST, ITSELF, PLAIN, Said
 from capture.redact import Redactor, together, unredacted
-from capture.shapes import Found
+from capture.shapes import BEGUN, GOES_ON, HOLDS, Found
 
 HOLD = 2.0  # seconds a frame waits at most
 MAX_HELD = 1 << 20  # bytes of frames that wait; above it nobody waits
@@ -40,29 +40,60 @@ CURL = re.compile(rb"(?<![0-9A-Za-z_])curl\b")
 class _Channel:
     """One text as it comes: the end of it, as far back as a rule looks, and all that waits."""
 
+    redactor: Redactor
     text: bytes = b""
     base: int = 0  # how many bytes went before `text`; places are counted from the text's very beginning
     waiting: int = 0  # pieces
     inside: bool = False  # the hash of a secret was written that has not ended
-    places: list[Found] | None = None  # of `text`; None: not looked for since it grew
-    begun: int = 0  # where a secret may have begun that is not over; the text's end when none has
+    seen: Collection[int] = ()  # what the text has (`capture.shapes`): HOLDS, GOES_ON, BEGUN
+    places: list[Found] = field(default_factory=list)  # of the secrets in `text`
+    looked: bool = True  # since it grew
+    _begun: int | None = None  # not asked for yet
 
     @property
     def end(self) -> int:
         return self.base + len(self.text)
 
-    def look(self, redactor: Redactor) -> None:
-        """Finds the secrets, and what could become one."""
-        if self.places is not None:
+    @property
+    def stays(self) -> bool:
+        """Whether what comes next must be read together with it."""
+        return self.inside or GOES_ON in self.seen
+
+    def add(self, text: bytes) -> None:
+        self.text += text
+        self.looked = False
+
+    def look(self) -> None:
+        """Sees what the text has."""
+        if self.looked:
             return
-        begun = redactor.begun(self.text)
-        self.places = redactor.places(self.text)
-        self.begun = self.end if begun is None else self.base + begun
+        self.looked, self._begun = True, None
+        self.seen = self.redactor.in_text(self.text)
+        self.places = self.redactor.places(self.text) if HOLDS in self.seen else []
+
+    @property
+    def begun(self) -> int:
+        """Where a secret may have begun that is not over; the text's end when none has."""
+        if BEGUN not in self.seen:
+            return self.end
+        if self._begun is None:
+            begun = self.redactor.begun(self.text)
+            self._begun = self.end if begun is None else self.base + begun
+        return self._begun
+
+    def waits_for(self, start: int, stop: int) -> bool:
+        """Whether its piece has something of what could become a secret; what goes on with one that was told is no question."""
+        self.look()
+        if BEGUN not in self.seen:
+            return False
+        if stop == self.end and not self.inside and len(self.text) <= LONG:
+            return True  # wherever it has begun
+        return stop > self.begun and not (self.inside and self.begun < start) and self.end - self.begun <= LONG
 
     def trim(self) -> None:
         """Forgets what no rule looks back to; nothing waits."""
         text, begun = self.text, self.begun - self.base
-        over = [place.stop for place in self.places or () if place.stop <= begun]
+        over = [place.stop for place in self.places if place.stop <= begun]
         keep = max(begun - LOOK_BACK, *over[-1:], 0)
         if b"curl" in text and (command := CURL.search(text, max(0, begun - LOOK_BACK_CURL))):
             keep = min(keep, max(0, command.start() - 1))
@@ -70,7 +101,7 @@ class _Channel:
         if (self.inside and len(kept) > 2 * SEEN) or len(kept) > 2 * LONG:
             kept = kept[:SEEN] + kept[-SEEN:]
         self.base += len(text) - len(kept)
-        self.text, self.places = kept, None
+        self.text, self.places, self.looked = kept, [], False
 
 
 def _end(text: bytes, start: int) -> bytes:
@@ -92,7 +123,8 @@ class _Held[T]:
     payload: bytes
     tag: T
     since: float
-    pieces: list[_Piece] = field(default_factory=list)
+    holds: bool  # maybe a secret, whole
+    pieces: list[_Piece]
 
 
 class Holding[T]:
@@ -114,13 +146,15 @@ class Holding[T]:
 
     def feed(self, payload: bytes, tag: T, now: float) -> list[tuple[bytes, T]]:
         """What may be written now that this frame is there, secrets out."""
+        seen = self._redactor.in_json(payload)
         if not self._channels and not self._held:
-            if not self._redactor.matters(payload):
+            if not seen:
                 self._last = payload
                 return [(payload, tag)]  # nearly all frames
             self._begin()
         self._last = payload
-        self._held.append(_Held(payload, tag, now, [self._add(*said) for said in self._pieces(payload)]))
+        pieces = [self._add(*said) for said in self._pieces(payload)]
+        self._held.append(_Held(payload, tag, now, HOLDS in seen, pieces))
         self._bytes += len(payload)
         return self._free(now if self._bytes <= MAX_HELD else now + 2 * HOLD)
 
@@ -137,14 +171,14 @@ class Holding[T]:
 
     def _forget(self) -> None:
         """Nothing waits: only texts are kept that end in a beginning, or inside a secret."""
-        if self._channels:
-            kept = {key: each for key, each in self._channels.items() if each.inside or self._redactor.goes_on(each.text)}
-            self._channels = kept
+        self._channels = {key: each for key, each in self._channels.items() if each.stays}
+        for channel in self._channels.values():
+            channel.trim()
 
     def _begin(self) -> None:
         """Channels with what the last frame added to them: it ends in no beginning, but says whether a word begins behind it."""
         for key, _, text in self._pieces(self._last) if self._last else ():
-            self._channels[key] = _Channel(text[-LOOK_BACK:].encode("utf-8", "surrogatepass"))
+            self._channels[key] = _Channel(self._redactor, text[-LOOK_BACK:].encode("utf-8", "surrogatepass"))
 
     def _add(self, key: Hashable, name: str, text: str) -> _Piece:
         channel = self._channels.get(key)
@@ -152,10 +186,9 @@ class Holding[T]:
             if len(self._channels) >= MAX_CHANNELS:
                 idle = (key for key, each in self._channels.items() if not each.waiting and not each.inside)
                 self._channels.pop(next(idle, None), None)
-            channel = self._channels[key] = _Channel()
+            channel = self._channels[key] = _Channel(self._redactor)
         start = channel.end
-        channel.text += text.encode("utf-8", "surrogatepass")
-        channel.places = None
+        channel.add(text.encode("utf-8", "surrogatepass"))
         channel.waiting += 1
         return _Piece(channel, name, text, start, channel.end)
 
@@ -164,42 +197,40 @@ class Holding[T]:
         out = []
         for held in self._held:
             over = now - held.since >= HOLD
-            if not over and any(self._waits(piece) for piece in held.pieces):
+            if not over and any(piece.channel.waits_for(piece.start, piece.stop) for piece in held.pieces):
                 break
             out.append(self._write(held, given_up=over))
-        self._bytes -= sum(len(held.payload) for held in self._held[: len(out)])
+            self._bytes -= len(held.payload)
+        if not out:
+            return out
+        written = self._held[: len(out)]
         del self._held[: len(out)]
         if not self._held:
             self._forget()
+        else:
+            for piece in (piece for held in written for piece in held.pieces if not piece.channel.waiting):
+                piece.channel.trim()
         return out
-
-    def _waits(self, piece: _Piece) -> bool:
-        """Whether a piece has something of what could become a secret; what goes on with one that was told is no question."""
-        channel = piece.channel
-        channel.look(self._redactor)
-        if piece.stop <= channel.begun or (channel.inside and channel.begun < piece.start):
-            return False
-        return channel.end - channel.begun <= LONG
 
     def _write(self, held: _Held[T], given_up: bool) -> tuple[bytes, T]:
         changes = []
         for piece in held.pieces:
-            clean = self._clean(piece, given_up)
+            clean = self._clean(piece, given_up, held.holds)
             if clean is not None:
                 changes.append((piece, clean))
             piece.channel.waiting -= 1
-            if not piece.channel.waiting:
-                piece.channel.trim()
         payload = _rewritten(held.payload, changes) if changes else held.payload
-        return self._redactor.text(payload), held.tag
+        return self._redactor.text(payload) if changes or held.holds else payload, held.tag
 
-    def _clean(self, piece: _Piece, given_up: bool) -> str | None:
-        """The piece without what it has of secrets; None when it has nothing of any."""
+    def _clean(self, piece: _Piece, given_up: bool, alone: bool) -> str | None:
+        """The piece without what it has of secrets; None when it has nothing of any. `alone`: it may hold one by itself."""
         channel = piece.channel
-        channel.look(self._redactor)
+        channel.look()
         told, channel.inside = channel.inside, False
+        if not (channel.places or alone or BEGUN in channel.seen):
+            return None
         data, at, out = piece.text.encode("utf-8", "surrogatepass"), piece.start, []
-        for start, stop, salted in self._secrets(piece, given_up, told):
+        for start, stop, salted in self._secrets(piece, given_up, told, alone):
             if stop <= piece.start or start >= piece.stop:
                 continue
             out.append(data[at - piece.start : max(start, at) - piece.start])
@@ -210,14 +241,13 @@ class Holding[T]:
             channel.inside = stop > piece.stop or (stop == channel.end and channel.begun < stop)
         return _decoded(b"".join([*out, data[at - piece.start :]])) if out else None
 
-    def _secrets(self, piece: _Piece, given_up: bool, told: bool) -> list[Found]:
+    def _secrets(self, piece: _Piece, given_up: bool, told: bool, alone: bool) -> list[Found]:
         """The secrets of the piece's channel, by their places in the whole text, and what has begun where it is taken for one."""
         channel = piece.channel
-        own = self._redactor.places(
-            piece.text.encode("utf-8", "surrogatepass")
-        )  # seen in the piece alone: it may be no text that goes on
-        places = [Found(start + channel.base, stop + channel.base, salted) for start, stop, salted in channel.places or ()]
-        places += [Found(start + piece.start, stop + piece.start, salted) for start, stop, salted in own]
+        places = [Found(start + channel.base, stop + channel.base, salted) for start, stop, salted in channel.places]
+        if alone:  # it may be no text that goes on
+            own = self._redactor.places(piece.text.encode("utf-8", "surrogatepass"))
+            places += [Found(start + piece.start, stop + piece.start, salted) for start, stop, salted in own]
         long = channel.end - channel.begun > LONG
         goes_on = told and channel.begun < piece.start
         if channel.begun < channel.end and (goes_on or ((given_up or long) and self._redactor.shapes.much(channel.text))):

@@ -8,10 +8,10 @@ find (passwords, Basic auth, short values) is hashed with a local salt.
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
-from capture.shapes import DONE, Found, Shapes
+from capture.shapes import BEGUN, DONE, GOES_ON, HOLDS, Found, Shapes
 from capture.shapes import RULES as RULES
 
 SECRET_HEADERS = frozenset(
@@ -45,6 +45,7 @@ SEPARATORS = (b" ", b'"', b"\n", b",")  # no secret that is known by its shape h
 SHORT = 20  # characters; a value this short may be a password or be guessable, so its hash is salted
 MAX_KNOWN = 64  # secrets of headers that are looked for in bodies by their very bytes, the latest ones
 KNOWN_FROM = 12  # characters: a shorter one could be a word of any text
+IN_DOUBT = frozenset((HOLDS, GOES_ON, BEGUN))
 SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z-]*\s+")  # before the credentials of a header
 
 
@@ -97,19 +98,19 @@ class Redactor:
         except Exception as problem:  # whatever it is, it must not let the text through
             return unredacted(type(problem).__name__, len(data))
 
-    def matters(self, payload: bytes) -> bool:
-        """Whether a JSON text may hold a secret, or one of its strings ends in the beginning of what a secret is known by."""
+    def in_json(self, payload: bytes) -> Collection[int]:
+        """What a JSON text may have: it HOLDS a secret, one of its strings GOES_ON. Nearly always nothing; if in doubt, all."""
         try:
-            return self.shapes.may_matter(payload)
-        except Exception:  # it cannot be told
-            return True
-
-    def goes_on(self, text: bytes) -> bool:
-        """Whether a text ends in the beginning of what a secret is known by."""
-        try:
-            return self.shapes.may_go_on(text)
+            return self.shapes.in_json(payload) or ()
         except Exception:
-            return True
+            return IN_DOUBT
+
+    def in_text(self, text: bytes) -> Collection[int]:
+        """The same of a text, and whether a secret has BEGUN at its end."""
+        try:
+            return self.shapes.in_text(text) or ()
+        except Exception:
+            return IN_DOUBT
 
     def places(self, data: bytes) -> list[Found]:
         """Where the secrets of a text stand, from left to right; those that overlap are one. If in doubt, all of it."""

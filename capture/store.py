@@ -150,8 +150,10 @@ class Appender:
 
     def _whole_lines(self, data: bytes, written: int) -> int:
         """How many bytes of `data` stay: the half line that a short write left is taken back, where nobody wrote behind it."""
+        if written == len(data):
+            return written
         fragment = data[data.rfind(b"\n", 0, written) + 1 : written]
-        if written == len(data) or not fragment:
+        if not fragment:
             return written
         with suppress(OSError):
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
@@ -260,14 +262,10 @@ class LogWriter:
         if isinstance(entry, Blob):
             self._new_blobs.append(entry)
             return
-        if entry.flow_id not in self._flows and entry.flow_id not in self._gone:
-            self.heed()  # what begins after a purge is not of what was purged
-        if entry.flow_id in self._gone:
-            self._new_blobs.clear()
-            if entry.kind == "flow_ends":
-                self._gone.discard(entry.flow_id)
+        if entry.flow_id not in self._flows and self._was_purged(entry):
             return
-        self._take_blobs(entry.sid)
+        if self._new_blobs:
+            self._take_blobs(entry.sid)
         line = dumps(entry.fields)
         self._central[entry.kind].add(line)
         file = self._touched[entry.flow_id] = self._flow_file(entry.sid, entry.flow_id)
@@ -275,6 +273,16 @@ class LogWriter:
         self.waiting += 2 * len(line)
         if entry.kind == "flow_ends":
             del self._flows[entry.flow_id]
+
+    def _was_purged(self, entry: Record) -> bool:
+        """Whether a record is of a flow whose session was purged while it was open; what begins after a purge is not."""
+        if entry.flow_id not in self._gone:
+            self.heed()
+            return False
+        self._new_blobs.clear()
+        if entry.kind == "flow_ends":
+            self._gone.discard(entry.flow_id)
+        return True
 
     def flush(self) -> None:
         """Everything written so far is in the files (the system's cache: a killed process loses nothing of it). Raises OSError.

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 import pytest
-import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -428,34 +427,6 @@ def test_without_re2_the_result_is_the_same(on_re: Redactor) -> None:
 def test_re2_is_what_runs_here() -> None:
     pattern, _ = next(Redactor(b"salt").shapes.rules())
     assert "re2" in type(pattern).__module__
-
-
-@pytest.mark.parametrize("version", ["no _regexp", "no _Anchor", "another Match"])
-def test_a_google_re2_whose_private_parts_are_others_is_asked_by_its_public_ones(
-    monkeypatch: pytest.MonkeyPatch, version: str
-) -> None:
-    class Pattern:
-        """A compiled pattern of another version of google-re2."""
-
-        def __init__(self, pattern: Any) -> None:
-            self.search = pattern.search
-            if version == "another Match":
-                self._regexp = type("Regexp", (), {"Match": lambda *arguments: None})()
-
-    class Library:
-        Options = re2.Options
-        if version != "no _Anchor":
-            _Anchor = re2._Anchor
-
-        @staticmethod
-        def compile(pattern: bytes, options: Any) -> Any:
-            return Pattern(re2.compile(pattern, options))
-
-    monkeypatch.setattr(shapes, "re2", Library)
-    redactor = Redactor(REDACTOR._salt)
-    for secret in SHAPES.values():
-        assert redactor.string(f"a {secret} b") == REDACTOR.string(f"a {secret} b")
-    assert redactor.string("nothing") == "nothing"
 
 
 # -- texts in parts ----------------------------------------------------------------------------------------------------------

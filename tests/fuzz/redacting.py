@@ -2,6 +2,7 @@
 
 import orjson
 
+from capture.shapes import BEGUN, GOES_ON, HOLDS
 from tests.fuzz.base import Choices, Target
 from tests.fuzz.secrets import WORDS, text_with_secret
 from tests.test_redact import REDACTOR, bodies, leaks
@@ -25,8 +26,10 @@ def any_bytes(data: bytes) -> None:
     assert 0 <= seam <= len(data)
     for place in REDACTOR.places(data):
         assert 0 <= place.start < place.stop <= len(data)
-    begun = REDACTOR.begun(data)
-    assert begun is None or 0 <= begun <= len(data)
+    begun, seen = REDACTOR.begun(data), REDACTOR.in_text(data)
+    assert begun is None or 0 <= begun < len(data)
+    assert (begun is not None) == (BEGUN in seen) and (GOES_ON in seen or BEGUN not in seen)
+    assert HOLDS in seen or not REDACTOR.places(data)
 
 
 def any_json(one: str, other: str) -> None:
