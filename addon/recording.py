@@ -204,8 +204,8 @@ class Recording:
         """Writes what has waited long enough."""
         for flow_id in list(self._holding):
             flow = self._flows.get(flow_id)
-            if flow is not None:
-                self._write(flow.due(mono))
+            if flow is not None and (entries := flow.due(mono)):
+                self._write(entries)
             if flow is None or not flow.holds:
                 self._holding.discard(flow_id)
 

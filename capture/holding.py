@@ -160,7 +160,7 @@ class Holding[T]:
 
     def due(self, now: float) -> list[tuple[bytes, T]]:
         """What has waited long enough."""
-        return self._free(now)
+        return self._free(now) if self._held and now - self._held[0].since >= HOLD else []
 
     def rest(self) -> list[tuple[bytes, T]]:
         """All that waits; a text may go on all the same, so what has begun is taken out, and it is known how it began."""
