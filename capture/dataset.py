@@ -19,9 +19,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
-from capture.files import Unusable, parse, private_directory
+from capture.files import Unusable, parse, private_directory, written_whole
 from capture.jsonl import dumps
-from capture.sql import Database, written_whole
+from capture.sql import Database
 from capture.tables import Table
 
 STATE, STAGING, LOCK = "export.json", ".staging", ".lock"

@@ -6,6 +6,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -136,6 +137,25 @@ def open_private(path: Path, flags: int = 0, choose: str = CHOOSE) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+@contextmanager
+def written_whole(path: Path, synced: bool = True) -> Iterator[Path]:
+    """An empty file of ours, 0600, to write to; it takes its name when all is written, and is gone when something is raised.
+
+    `synced`: what was written is on the disk before that. Raises OSError.
+    """
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.unlink(missing_ok=True)  # of a process that was killed; what others planted is not followed
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        yield draft
+        if synced:
+            with open(draft, "rb") as file:
+                os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def is_ordinary(path: Path) -> bool:

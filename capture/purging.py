@@ -17,7 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from capture.files import ENDS, ERRORS, FILES, FLOWS, LINES, Unusable, inside, open_private, parse, safe_name, size_of, whole_lines
+from capture.files import (
+    ENDS,
+    ERRORS,
+    FILES,
+    FLOWS,
+    LINES,
+    Unusable,
+    inside,
+    open_private,
+    parse,
+    safe_name,
+    size_of,
+    whole_lines,
+    written_whole,
+)
 from capture.purges import NOTICES, Moved, Notice, hash_of, marks, post
 
 WORK = ".purge"  # a folder in the log: drafts, and the plan of a purge that has begun to rename
@@ -355,10 +369,8 @@ def _take_bad(directory: Path, going: Going) -> None:
         if not kept:
             path.unlink(missing_ok=True)
             continue
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
-        with open(open_private(draft, os.O_TRUNC), "ab") as out:
-            out.writelines(line + b"\n" for pair in kept for line in pair)
-        draft.rename(path)
+        with written_whole(path) as draft:
+            draft.write_bytes(b"".join(line + b"\n" for pair in kept for line in pair))
 
 
 def _staying(directory: Path) -> set[bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from capture import rows
-from capture.files import Unusable, parse
+from capture.files import Unusable, parse, written_whole
 from capture.jsonl import dumps, loads
 from capture.scan import Notes, Source
 from capture.tables import LINES_TABLE, TABLES, Logged, Table
@@ -336,17 +336,3 @@ def whole(line: bytes, needs: Sequence[str]) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) and all(record.get(name) is not None for name in needs) else None
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes its name only when all is written; 0600."""
-    part = path.with_name(f".{path.name}.part")
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    try:
-        yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from capture.files import Unusable, is_ordinary, open_private, private_directory
+from capture.files import Unusable, is_ordinary, open_private, private_directory, written_whole
 
 SALT_BYTES = 32
 PASSWORD_BYTES = 24  # 32 characters
@@ -29,7 +29,8 @@ def kept(name: str, suffix: str, content: bytes) -> Path:
     """A file of ours with this content; it never changes, a running agent or proxy may read it much later. Raises Unusable."""
     path = state_directory() / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
     if not is_ordinary(path) or path.read_bytes() != content:
-        _draft(path, content).rename(path)
+        with written_whole(path) as draft:
+            draft.write_bytes(content)
     return path
 
 
@@ -67,7 +68,10 @@ def read_password(path: Path) -> str:
 def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
     """What a file holds; `make` says what, where there is none yet. Raises Unusable."""
     if not os.path.lexists(path):
-        draft = _draft(path, make())
+        draft = path.with_name(f".{path.name}-{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        with open(open_private(draft, choose=CHOOSE), "wb") as file:
+            file.write(make())
         with suppress(FileExistsError):  # another start was first: its file is everybody's
             os.link(draft, path)
         draft.unlink()
@@ -82,13 +86,3 @@ def _refuse_foreign(path: Path) -> None:
         raise Unusable(f"{path} is not a file of yours: move it away")
     if status.st_mode & 0o077:
         path.chmod(0o600)
-
-
-def _draft(path: Path, content: bytes) -> Path:
-    """A file beside `path` with this content, to be given its name."""
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    with suppress(FileNotFoundError):
-        draft.unlink()
-    with open(open_private(draft, choose=CHOOSE), "wb") as file:
-        file.write(content)
-    return draft

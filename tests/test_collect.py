@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -575,6 +576,12 @@ def test_a_key_that_is_no_stream_is_one_line_and_exit_2(running: Server, tmp_pat
         client.set(STREAM, "text")
     result = CliRunner().invoke(cli, ["collect", running.stream(STREAM), "--dir", str(tmp_path / "to"), "--once"])
     assert "holds something else" in str(result.exception)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "soon"])
+def test_what_is_no_time_to_be_idle_is_refused(seconds: str) -> None:
+    result = CliRunner().invoke(cli, ["collect", "redis://127.0.0.1/0", "--idle", seconds])
+    assert isinstance(result.exception, click.UsageError) or result.exit_code == 2
 
 
 # -- several collectors --------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ STAIRS = {  # the floors within a folder that is a pipeline, not a list of sibli
         ("top",),
         ("",),
     ),
+    "capture.commands": (("base",), ("options",), ("answers",), ("*",), ("",)),
     "capture.check": (("findings", "fields"), ("lives", "seen", "rebuild"), ("whole",), ("",)),
     "capture.scan": (
         ("kinds", "pieces", "templates"),
@@ -136,8 +137,8 @@ def floor(module: str) -> int | None:
 
 
 def _step(stairs: tuple[tuple[str, ...], ...], name: str) -> int:
-    """Which of the stairs a module of a folder stands on. Raises StopIteration for one that stands on none."""
-    return next(step for step, rooms in enumerate(stairs) if name.removeprefix(".") in rooms)
+    """Which of the stairs a module of a folder stands on; `*`: all others. Raises StopIteration for one that stands on none."""
+    return next(step for step, rooms in enumerate(stairs) if name.removeprefix(".") in rooms or "*" in rooms)
 
 
 def _in(module: str, room: str) -> bool:

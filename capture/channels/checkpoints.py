@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from capture.channels.directory import Place
-from capture.files import Unusable, inside, open_private, prepare
+from capture.files import Unusable, inside, open_private, prepare, written_whole
 
 type Places = Mapping[str, tuple[Place, ...]]  # by file name: in renamed files that may have more, the oldest first; in the current
 
@@ -70,7 +70,8 @@ class Memory:
         self.began, self.last = began, last
         began_as, last_as = Checkpoint(places=began).dump().decode(), last.dump().decode()
         text = f'{{"log":{json.dumps(self.log)},{json.dumps(self._us)[1:-1]},"began":{began_as},"last":{last_as}}}\n'
-        write_atomically(self._path, text.encode())
+        with written_whole(self._path, synced=False) as draft:
+            draft.write_text(text)
 
     def close(self) -> None:
         os.close(self._lock)
@@ -87,11 +88,3 @@ def _locked(path: Path, target: str) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file has the data, or what it had before. Raises OSError."""
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    with open(open_private(draft, os.O_TRUNC), "wb") as file:
-        file.write(data)
-    draft.rename(path)

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from capture.commands.base import (
-    Asked,
-    one_line,
-    paint,
-    print_rows,
-    say,
-    seconds,
-    source_options,
-    table,
-    when,
-)
+from capture.commands.base import one_line, paint, print_rows, say, seconds, table, when
+from capture.commands.options import Asked, source_options
 from capture.files import Unusable
 from capture.live.inks import Style
 from capture.live.printable import printable

@@ -1,47 +1,20 @@
 """`capture collect`: a Redis stream into a log directory."""
 
-import signal
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from capture.commands.base import directory_option, say
+from capture.commands.base import StatusLine, end_in_order, say
+from capture.commands.options import A_DIRECTORY, Seconds, absolute, directory_option
 
 if TYPE_CHECKING:
     from capture.channels.collecting import Collector, Status
 
 WAIT = 1.0  # seconds a turn lasts in which nothing comes
-TICK = 1.0  # seconds between two status lines
 EXPORT = 600.0  # seconds between two exports of what is new
-
-
-class Telling:
-    """A status line on a terminal, about once a second and when the state changes."""
-
-    def __init__(self) -> None:
-        self._told, self._state = 0.0, ""
-        self._drawn = False
-
-    def say(self, text: str) -> None:
-        self.wipe()
-        say(text)
-
-    def tick(self, status: "Status") -> None:
-        now = time.monotonic()
-        if not sys.stderr.isatty() or (now - self._told < TICK and status.state == self._state):
-            return
-        self._told, self._state = now, status.state
-        self.wipe()
-        click.echo(line_of(status), err=True, nl=False)
-        self._drawn = True
-
-    def wipe(self) -> None:
-        if self._drawn:
-            click.echo("\r\x1b[K", err=True, nl=False)
-            self._drawn = False
 
 
 def line_of(status: "Status") -> str:
@@ -60,10 +33,6 @@ def line_of(status: "Status") -> str:
     return " · ".join(parts)
 
 
-def _expanded(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    return path and path.expanduser().absolute()
-
-
 @click.command(short_help="Collect a Redis stream into a log directory.")
 @directory_option
 @click.option("--group", default="collect", show_default=True, help="The consumer group: its collectors share the entries.")
@@ -79,7 +48,7 @@ def _expanded(context: click.Context, parameter: click.Parameter, path: Path | N
 @click.option("--once", is_flag=True, help="Stop when all is collected.")
 @click.option(
     "--idle",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(min=0.1),
     default=60.0,
     show_default=True,
     metavar="S",
@@ -87,8 +56,8 @@ def _expanded(context: click.Context, parameter: click.Parameter, path: Path | N
 )
 @click.option(
     "--parquet",
-    type=click.Path(path_type=Path, file_okay=False),
-    callback=_expanded,
+    type=A_DIRECTORY,
+    callback=absolute,
     metavar="DATASET",
     help="Also add the log to this dataset of Parquet files, every ten minutes and at the end.",
 )
@@ -113,17 +82,22 @@ def collect(
 
     if not group or (consumer is not None and not consumer):
         raise click.UsageError("a group and a consumer need a name")
-    telling = Telling()
-    collector = Collector(where_of(url), directory, group, consumer or "", start, idle, telling.say, telling.tick)
-    signal.signal(signal.SIGTERM, _stop)
+    line = StatusLine()
+
+    def tick(status: "Status") -> None:
+        if line.is_due(status.state):
+            line.draw(line_of(status))
+
+    collector = Collector(where_of(url), directory, group, consumer or "", start, idle, line.say, tick)
+    end_in_order(0)  # what was not acknowledged comes again
     interrupted = False
     try:
-        _run(collector, once, parquet, telling)
+        _run(collector, once, parquet, tick)
     except (SystemExit, KeyboardInterrupt) as end:  # an orderly end
         interrupted = isinstance(end, KeyboardInterrupt)
     finally:
         collector.close()
-        telling.wipe()
+        line.wipe()
     say(line_of(collector.status))
     if parquet:
         _export(directory, parquet)
@@ -131,10 +105,10 @@ def collect(
         raise click.Abort
 
 
-def _run(collector: "Collector", once: bool, parquet: Path | None, telling: Telling) -> None:
+def _run(collector: "Collector", once: bool, parquet: Path | None, tick: "Callable[[Status], None]") -> None:
     exported = time.monotonic()
     while not (collector.step(0.0 if once else WAIT) and once):
-        telling.tick(collector.status)
+        tick(collector.status)
         if parquet and not once and time.monotonic() - exported > EXPORT:
             _export(collector.log.directory, parquet)
             exported = time.monotonic()
@@ -151,8 +125,3 @@ def _export(directory: Path, target: Path) -> None:
         new = {done.table: done.rows for done in export(database, target, chosen(None))}
     if any(new.values()):
         say(f"{target}: " + ", ".join(f"{rows:,} {table}" for table, rows in new.items() if rows))
-
-
-def _stop(number: int, frame: Any) -> None:
-    """SIGTERM: an orderly end; what was not acknowledged comes again."""
-    raise SystemExit(0)

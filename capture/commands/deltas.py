@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
-from capture.commands.base import Asked, heard, paint, print_rows, source_options
+from capture.commands.answers import heard
+from capture.commands.base import paint, print_rows
+from capture.commands.options import Asked, source_options
 from capture.live.inks import Style
 from capture.live.printable import printable
 

@@ -17,7 +17,8 @@ import orjson
 import psutil
 
 from capture import files, presence, proxy
-from capture.commands.base import confdir_option, directory_option, hint, json_option, paint, short
+from capture.commands.base import hint, paint, short
+from capture.commands.options import confdir_option, directory_option, json_option
 from capture.reader import LogReader
 from capture.scope import of_facts
 from capture.shapes import FAST

@@ -7,7 +7,7 @@ import click
 import orjson
 
 from capture import proxy
-from capture.commands.base import directory_option, json_option
+from capture.commands.options import directory_option, json_option
 from capture.files import Unusable
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from capture.commands.base import directory_option, from_option, say
+from capture.commands.base import say
+from capture.commands.options import A_DIRECTORY, directory_option, from_option
 
 
 @click.command(short_help="Export the log as Parquet, again and again.")
@@ -13,7 +14,7 @@ from capture.commands.base import directory_option, from_option, say
 @click.option("--tables", "names", help="Only these, with commas between. Default: all.")
 @click.option("--final", is_flag=True, help="Also what the log's end leaves open, and may still change.")
 @click.argument("form", type=click.Choice(["parquet"]), metavar="parquet")
-@click.argument("target", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.argument("target", type=A_DIRECTORY, metavar="DIR")
 def export(directory: Path, names: str | None, final: bool, form: str, target: Path) -> None:
     """Export the log's tables as a dataset of Parquet files, divided by date: `DIR/lines/date=2026-11-21/…`.
 
@@ -26,7 +27,7 @@ def export(directory: Path, names: str | None, final: bool, form: str, target: P
 
     tables = chosen(names)
     with Database(Source(directory)) as database:
-        for done in add(database, target.expanduser().absolute(), tables, final):
+        for done in add(database, target.absolute(), tables, final):
             if done.replaced is not None:
                 say(f"{done.table}: the log's file was replaced; {done.replaced:,} bytes of the old one are in {target}")
             say(f"{done.table}: {done.rows:,} new rows" + (f"; {left_out(done.bad)}" if done.bad else ""))

@@ -10,7 +10,9 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from capture.commands.base import Asked, heard, say, short, source_options
+from capture.commands.answers import heard
+from capture.commands.base import say, short
+from capture.commands.options import Asked, source_options
 
 if TYPE_CHECKING:
     from capture.extract import Kind

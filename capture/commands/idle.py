@@ -2,7 +2,9 @@
 
 import click
 
-from capture.commands.base import Asked, answer, distinct, last_option, seconds, source_options, table, when
+from capture.commands.answers import answer
+from capture.commands.base import distinct, seconds, table, when
+from capture.commands.options import Asked, last_option, source_options
 
 
 @click.command(short_help="List when agents went idle.")

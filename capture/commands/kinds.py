@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from capture.commands.base import json_option, print_rows, table
+from capture.commands.base import print_rows, table
+from capture.commands.options import json_option
 
 if TYPE_CHECKING:
     from capture.extract import Kind

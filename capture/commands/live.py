@@ -1,18 +1,17 @@
 """`capture live`: what agents say, as they say it."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from capture.commands.base import Followed, coloured, follow_options, say, short
+from capture.commands.base import coloured, end_in_order, say, short
+from capture.commands.options import A_FILE, Followed, Seconds, follow_options
 from capture.files import Unusable
 
 if TYPE_CHECKING:
@@ -41,16 +40,6 @@ def _groups(context: click.Context, parameter: click.Parameter, text: str | None
                 f"--only knows no {name}{near(name, GROUPS).rstrip('?')}: there are {', '.join(GROUPS)}", context
             )
     return frozenset(names)
-
-
-class Seconds(click.FloatRange):
-    """A length of time: `nan` is in every range, and is none."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if not isfinite(seconds):
-            self.fail(f"{value} is no length of time", param, ctx)
-        return seconds
 
 
 SECONDS = Seconds(min=0)
@@ -104,7 +93,7 @@ SECONDS = Seconds(min=0)
     "--delay-ms", type=click.IntRange(min=0), default=0, metavar="MS", help="Wait after each delta, to watch a recording."
 )
 @click.option("--show-fsm", is_flag=True, help="Say when a tool call is recognised.")
-@click.option("--log-decisions", type=click.Path(dir_okay=False, path_type=Path), help="Write here why what took the screen.")
+@click.option("--log-decisions", type=A_FILE, help="Write here why what took the screen.")
 def live(
     followed: Followed,
     only: frozenset[str] | None,
@@ -136,7 +125,7 @@ def live(
             say(f"{short(followed.where)} is not there yet: waiting for it, Ctrl-C ends")
         elif sys.stderr.isatty() and followed.start == "now" and followed.where != "-":
             say(f"watching {short(source.source.name)} from now on; --from start shows what is there, Ctrl-C ends")
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the terminal is left as it was
+        end_in_order(143)  # so that the terminal is left as it was
         if not no_follow:
             load()
         try:

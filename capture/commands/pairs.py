@@ -2,7 +2,9 @@
 
 import click
 
-from capture.commands.base import Asked, answer, distinct, last_option, one_line, source_options, table, when
+from capture.commands.answers import answer
+from capture.commands.base import distinct, one_line, table, when
+from capture.commands.options import Asked, last_option, source_options
 
 
 @click.command(short_help="List prompts with the last answer to each.")

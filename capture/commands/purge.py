@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
-from capture.commands.base import directory_option, json_option, say, table
+from capture.commands.base import say, table
+from capture.commands.options import directory_option, json_option
 from capture.files import Unusable
 
 if TYPE_CHECKING:

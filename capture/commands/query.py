@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 import orjson
 
-from capture.commands.base import directory_option, from_option, paint, say, table
+from capture.commands.base import paint, say, table
+from capture.commands.options import A_FILE, directory_option, from_option
 
 if TYPE_CHECKING:
     from capture.sql import Answer
@@ -35,7 +36,7 @@ type Plain = Callable[[Any], Any]
 @click.option(
     "--format", "how", type=click.Choice(FORMATS), help="Default: table on a terminal, json (one object a line) on a pipe."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there instead of to stdout.")
+@click.option("-o", "--output", type=A_FILE, help="Write there instead of to stdout.")
 @click.argument("sql", required=False)
 def query(directory: Path, file: str | None, how: str | None, output: Path | None, sql: str | None) -> None:
     """Ask the log with SQL (DuckDB's). Without SQL: the tables, their columns, an example of each.
@@ -74,7 +75,7 @@ def _terminal(output: Path | None) -> bool:
 @contextmanager
 def _sink(output: Path | None) -> Iterator[IO[bytes]]:
     """Where rows go: stdout, or a file that only we can read and that is whole or not there."""
-    from capture.sql import written_whole
+    from capture.files import written_whole
 
     if output is None:
         yield sys.stdout.buffer

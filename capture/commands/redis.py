@@ -7,7 +7,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from capture.commands.base import json_option, print_rows, say, table
+from capture.commands.base import print_rows, say, table
+from capture.commands.options import A_FILE, json_option
 from capture.files import Unusable
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _time(entry: str) -> str:
 @click.option("--since", callback=_moment, metavar="WHEN", help="Entries that Redis took from then on: 7d, 2h, today, …")
 @click.option("--until", callback=_moment, metavar="WHEN", help="Entries that it took before.")
 @click.option("--raw", is_flag=True, help="Only the records, each the line that it is in the log.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write there instead of to stdout.")
+@click.option("-o", "--output", type=A_FILE, help="Write there instead of to stdout.")
 @url_argument
 def export(since: int | None, until: int | None, raw: bool, output: Path | None, url: str | None) -> None:
     """Write a stream's entries, of ours or of anybody, as JSON objects, one a line: `{"entry": ID, "fields": {NAME: VALUE}}`.
@@ -102,7 +103,7 @@ def export(since: int | None, until: int | None, raw: bool, output: Path | None,
     import sys
 
     from capture.channels import streams
-    from capture.sql import written_whole
+    from capture.files import written_whole
 
     where = _where(url)
     first, last = str(since or 0), "+" if until is None else f"({until}-0"
@@ -120,7 +121,7 @@ def export(since: int | None, until: int | None, raw: bool, output: Path | None,
         written(sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
-    with written_whole(output.expanduser()) as part, open(part, "wb") as file:
+    with written_whole(output) as part, open(part, "wb") as file:
         count = written(file)
     say(f"wrote {count:,} lines to {output}")
 

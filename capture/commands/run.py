@@ -15,7 +15,8 @@ import click
 import psutil
 
 from capture import catalogue, proxy
-from capture.commands.base import confdir_option, directory_option, hint, paint, password_option, say, scope_options, short
+from capture.commands.base import hint, paint, say, short
+from capture.commands.options import confdir_option, directory_option, password_option, scope_options
 from capture.files import ENDS, FLOWS, Unusable, prepare, records_since, size_of
 from capture.own import Own
 from capture.reader import LogReader

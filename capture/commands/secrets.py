@@ -1,20 +1,20 @@
 """`capture secrets`: what secrets stand in logs that exist already, and out with them."""
 
 import gzip
-import os
 import re
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import click
 
-from capture.commands.base import directory_option, json_option, print_rows, say, table
-from capture.files import LINES, Unusable
+from capture.commands.base import print_rows, say, table
+from capture.commands.options import A_PATH, directory_option, json_option
+from capture.files import LINES, Unusable, written_whole
 from capture.presence import living
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ NOT_OURS = ("proxies",)  # folders of a log that hold nothing that was said
 OURS = re.compile(r"[^.].*\.jsonl(\.\d+)?(\.gz|\.zst)?|.*\.bad|sse_logger\.error")  # of a directory; other files are not logs
 BODY = re.compile(r"[0-9a-f]{64}")
 DRAFT = re.compile(r"\.(.+)-\d+")
-paths_argument = click.argument("paths", nargs=-1, metavar="[PATH …]", type=click.Path(path_type=Path))
+paths_argument = click.argument("paths", nargs=-1, metavar="[PATH …]", type=A_PATH)
 
 
 @click.group(short_help="Find secrets in older logs; take them out.")
@@ -188,57 +188,37 @@ def _bodies(where: Path, found: Counter[str]) -> tuple[dict[str, str], list[Path
         if clean != data:
             cleansing.text(data)
             found.update(cleansing.kinds)
-            _put(path.with_name(name), clean)
+            with written_whole(path.with_name(name)) as draft:
+                draft.write_bytes(clean)
             renamed[path.name] = name
             old.append(path)
     return renamed, old
 
 
+class _Same(Exception):
+    """There is nothing to write anew."""
+
+
 def _rewritten(path: Path, cleansing: "Cleansing") -> bool:
     """Whether a file was written anew, because something in it was a secret."""
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    same = True
-    try:
+    with suppress(_Same), written_whole(path) as draft:
         with _opened(draft, path.suffix) as out:
             for line in _cleaned(path, cleansing):
                 out.write(line)
-            same = not cleansing.kinds and not cleansing.renamed
-        if not same:
-            _synced(draft)
-            os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return not same
+        if not cleansing.kinds and not cleansing.renamed:
+            raise _Same
+        return True
+    return False
 
 
 def _opened(draft: Path, suffix: str) -> IO[bytes]:
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     if suffix == ".gz":
-        os.close(descriptor)
         return cast(IO[bytes], gzip.open(draft, "wb"))
     if suffix == ".zst":
         import zstandard
 
-        return cast(IO[bytes], zstandard.ZstdCompressor().stream_writer(os.fdopen(descriptor, "wb")))
-    return os.fdopen(descriptor, "wb")
-
-
-def _put(path: Path, data: bytes) -> None:
-    """A file with this content, whole or not at all."""
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    with _opened(draft, "") as out:
-        out.write(data)
-    _synced(draft)
-    os.replace(draft, path)
-
-
-def _synced(path: Path) -> None:
-    """What was written is on the disk before it takes the old one's place."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return cast(IO[bytes], zstandard.ZstdCompressor().stream_writer(open(draft, "wb")))
+    return open(draft, "wb")
 
 
 def _refuse_living(where: Path) -> None:

@@ -9,7 +9,8 @@ import click
 import orjson
 
 from capture import catalogue
-from capture.commands.base import directory_option, from_option, hint, json_option, say, short, table
+from capture.commands.base import hint, say, short, table
+from capture.commands.options import directory_option, from_option, json_option
 from capture.reader import LogReader
 
 

@@ -1,62 +1,18 @@
 """`capture ship`: the log into a Redis stream."""
 
-import signal
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from capture.commands.base import directory_option, say
-from capture.files import Unusable
+from capture.commands.base import StatusLine, end_in_order
+from capture.commands.options import A_FILE, absolute, directory_option
+from capture.files import Unusable, written_whole
 
 if TYPE_CHECKING:
     from capture.channels.shipping import Status
-
-TICK = 1.0  # seconds between two status lines, and two writings of the metrics
-
-
-class Telling:
-    """A status line on a terminal, a file of metrics; both about once a second and when the state changes."""
-
-    def __init__(self, name: str, metrics: Path | None) -> None:
-        self._name, self._metrics = name, metrics
-        self._told, self._state = 0.0, ""
-        self._drawn = False
-
-    def say(self, text: str) -> None:
-        self._wipe()
-        say(text)
-
-    def tick(self, status: "Status") -> None:
-        now = time.monotonic()
-        if now - self._told < TICK and status.state == self._state:
-            return
-        self._told, self._state = now, status.state
-        if self._metrics:
-            from capture.channels.checkpoints import write_atomically
-            from capture.jsonl import dumps, local_time
-
-            try:
-                write_atomically(self._metrics, dumps({"t": local_time(time.time()), "to": self._name, **asdict(status)}))
-            except OSError as problem:
-                raise Unusable(f"cannot write {self._metrics} ({problem.strerror}): choose another FILE for --metrics") from None
-        if sys.stderr.isatty():
-            self._wipe()
-            click.echo(line_of(status), err=True, nl=False)
-            self._drawn = True
-
-    def end(self) -> None:
-        if self._drawn:
-            click.echo(err=True)
-            self._drawn = False
-
-    def _wipe(self) -> None:
-        if self._drawn:
-            click.echo("\r\x1b[K", err=True, nl=False)
-            self._drawn = False
 
 
 def line_of(status: "Status") -> str:
@@ -69,10 +25,6 @@ def line_of(status: "Status") -> str:
     if status.state == "waiting":
         parts.append(f"waiting: {status.trouble}")
     return " · ".join(parts)
-
-
-def _expanded(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    return path and path.expanduser().absolute()
 
 
 @click.command(short_help="Add the log's records to a Redis stream.")
@@ -91,8 +43,8 @@ def _expanded(context: click.Context, parameter: click.Parameter, path: Path | N
 )
 @click.option(
     "--metrics",
-    type=click.Path(path_type=Path, dir_okay=False),
-    callback=_expanded,
+    type=A_FILE,
+    callback=absolute,
     metavar="FILE",
     help="Write sent, pending, reconnects, lag and uptime there, as JSON, every second.",
 )
@@ -112,16 +64,28 @@ def ship(
 
     where = where_of(url)
     where = where if maxlen is None else replace(where, maxlen=maxlen)
-    telling = Telling(where.name, metrics)
-    shipper = Shipper(directory, where, start, telling.say, telling.tick)
-    signal.signal(signal.SIGTERM, _stop)
+    line = StatusLine()
+
+    def tick(status: "Status") -> None:
+        if line.is_due(status.state):
+            if metrics:
+                _write_metrics(metrics, where.name, status)
+            line.draw(line_of(status))
+
+    shipper = Shipper(directory, where, start, line.say, tick)
+    end_in_order(0)  # nothing is lost: the next start goes on from here
     try:
         shipper.run(once)
     finally:
         shipper.close()
-        telling.end()
+        line.leave()
 
 
-def _stop(number: int, frame: Any) -> None:
-    """SIGTERM: an orderly end; nothing is lost, the next start goes on from here."""
-    raise SystemExit(0)
+def _write_metrics(path: Path, target: str, status: "Status") -> None:
+    from capture.jsonl import dumps, local_time
+
+    try:
+        with written_whole(path, synced=False) as draft:
+            draft.write_bytes(dumps({"t": local_time(time.time()), "to": target, **asdict(status)}))
+    except OSError as problem:
+        raise Unusable(f"cannot write {path} ({problem.strerror}): choose another FILE for --metrics") from None

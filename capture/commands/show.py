@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from capture import catalogue
-from capture.commands.base import directory_option, from_option, paint, say
+from capture.commands.base import paint, say
+from capture.commands.options import directory_option, from_option
 from capture.live.inks import Style
 from capture.live.printable import printable
 from capture.messages import Message

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from capture.commands.base import Asked, distinct, dollars, heard, print_rows, say, short, source_options, table, when
+from capture.commands.answers import heard
+from capture.commands.base import distinct, dollars, print_rows, say, short, table, when
+from capture.commands.options import Asked, source_options
 
 if TYPE_CHECKING:
     from capture.sums import Sum

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from capture.commands.base import Followed, follow_options, short
+from capture.commands.base import short
+from capture.commands.options import Followed, follow_options
 from capture.files import Unusable
 
 BEFORE = "30m"  # what was said so lately is shown too: who starts this wants to see the agents that run already

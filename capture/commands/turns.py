@@ -2,7 +2,9 @@
 
 import click
 
-from capture.commands.base import Asked, answer, distinct, dollars, last_option, one_line, seconds, source_options, table, when
+from capture.commands.answers import answer
+from capture.commands.base import distinct, dollars, one_line, seconds, table, when
+from capture.commands.options import Asked, last_option, source_options
 
 
 @click.command(short_help="List turns: what was asked, how long it took, what it cost.")

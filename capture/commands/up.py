@@ -7,7 +7,8 @@ from typing import NoReturn
 import click
 
 from capture import proxy
-from capture.commands.base import confdir_option, directory_option, password_option, say, scope_options
+from capture.commands.base import say
+from capture.commands.options import confdir_option, directory_option, password_option, scope_options
 from capture.files import prepare
 from capture.scope import Scope
 
