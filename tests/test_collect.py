@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from bench.generate import Wanted, generate
 from bench.story import Scale
+from capture.appending import Appender
 from capture.channels import collected, flow_files, turn
 from capture.channels import redis as redis_channel
 from capture.channels.collected import CollectedLog
@@ -36,7 +37,6 @@ from capture.channels.where import where_of
 from capture.cli import cli
 from capture.files import ENDS, FILES, FLOWS, LINES, safe_name
 from capture.jsonl import Kind, dumps
-from capture.store import Appender
 from tests.redis_server import Server, needed, server
 
 STEPS = (0.01, 0.02)  # seconds between two tries here

@@ -19,13 +19,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from capture import files, proxy, store
+from capture import appending, files, proxy, store
+from capture.appending import Appender
 from capture.files import Unusable, follow, parse, safe_name, whole_lines
 from capture.jsonl import Blob, Record
 from capture.presence import living
 from capture.reader import LogReader
 from capture.records import EndRecord
-from capture.store import Appender, LogWriter
+from capture.store import LogWriter
 
 ROOT = Path(__file__).parent.parent
 
@@ -185,7 +186,7 @@ def test_the_last_newline_is_found_however_long_the_torn_line_is(tmp_path: Path,
     for beginning in (b"", b"whole\n"):
         path.write_bytes(beginning + b"x" * size)
         with open(path, "rb") as file:
-            assert store._last_newline(file.fileno(), len(beginning) + size) == len(beginning)
+            assert appending._last_newline(file.fileno(), len(beginning) + size) == len(beginning)
 
 
 def test_while_another_proxy_writes_nobody_cuts_its_tail_off(tmp_path: Path) -> None:
@@ -883,7 +884,7 @@ def test_a_disk_that_takes_nothing_is_tried_with_few_bytes_however_many_wait(
         for number in range(400):
             writer.write(line_record(number, text="x" * 10_000))
         assert not try_flush(writer.flush) and not try_flush(writer.flush)
-    assert 0 < max(tried) <= store.WRITE + 11_000
+    assert 0 < max(tried) <= appending.WRITE + 11_000
     assert writer.unwritten == 400 and writer.waiting > 2 * 400 * 10_000
     writer.close()
     assert [line["data_count"] for line in LogReader(tmp_path).lines()] == list(range(400))

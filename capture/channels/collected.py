@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from capture.appending import Appender
 from capture.channels.directory import end_of
 from capture.channels.entries import entry_of
 from capture.channels.flow_files import FlowFiles, Odd, Raw, named
@@ -18,7 +19,6 @@ from capture.channels.payloads import Payloads
 from capture.channels.turn import Offsets, Turns
 from capture.files import CHOOSE, FILES, Unusable, inside, open_private, prepare, size_of
 from capture.jsonl import Kind, dumps, local_time
-from capture.store import Appender
 
 RECORDS: dict[bytes, Kind] = {kind.encode(): kind for kind in FILES}
 SYNC_EVERY = (

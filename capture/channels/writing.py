@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from capture.appending import Appender
 from capture.files import FILES, prepare
 from capture.jsonl import Kind
-from capture.store import Appender
 
 
 class DirectorySink:
