@@ -12,22 +12,33 @@ Nothing here needs all records: a log with gaps, or a reader that leaves out lin
 about what was there.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 from capture import providers
+from capture.dialogue import (
+    NO_REQUEST,
+    Flow,
+    History,
+    Session,
+    after_the_answer,
+    as_told,
+    asked_at,
+    asks_again,
+    continued,
+    given_by_a_call,
+    new_in,
+    read_part,
+)
 from capture.events import (
     Event,
     IdGiven,
-    ImageSeen,
     MessageStarted,
     PromptGiven,
     RateLimited,
     Stopped,
-    TextDelta,
     ToolCallEnded,
     ToolCallStarted,
     ToolResult,
@@ -36,9 +47,9 @@ from capture.events import (
     WentIdle,
 )
 from capture.jsonl import loads
-from capture.messages import SUMMARY, Assembler, typed
-from capture.providers import End, Provider
-from capture.requests import SAID_BEFORE, Request, request_in, request_of
+from capture.messages import Assembler
+from capture.providers import End
+from capture.requests import Request, request_in, request_of
 from capture.updates import (
     Answered,
     Asked,
@@ -49,7 +60,6 @@ from capture.updates import (
     Exchange,
     FlowEnded,
     FlowOpened,
-    Part,
     PartTold,
     Prompt,
     Said,
@@ -66,74 +76,9 @@ MAX_SESSIONS = 512  # sessions whose conversations are remembered, the ones last
 MAX_FLOWS = 20_000  # flows without a flow record that are remembered
 MAX_HISTORIES = 8  # conversations within a session, told apart by what they begin with
 REPEATED = 4096  # characters of a prompt or a result kept for the day when the client says the very same again
-ZONE = 900  # seconds: all time zones are whole quarters of an hour from Greenwich
-NO_REQUEST = Request({})
-INSTRUCTIONS = ("request.system", "request.developer")
 TELL_IDLE = ("claude_log", "codex_log")  # logs whose clients say themselves when they are idle
 BROKEN = ("error", "server_closed", "killed")  # outcomes of exchanges that no user wanted
 GOES_ON = ("tool_use", "pause_turn", "tool_calls", "function_call")  # reasons to stop after which the agent goes on
-
-
-@dataclass(slots=True, eq=False)
-class _History:
-    """One conversation: the ids of what was said in it so far."""
-
-    ids: tuple[str, ...]
-    agent: str | None = None  # the sub-agent whose conversation it is
-    answered: bool = False  # its last request has its answer: the same request once more is no retry
-
-
-@dataclass(slots=True)
-class _Flow:
-    """A flow while it is open."""
-
-    id: str
-    sid: str
-    record: dict[str, Any] | None  # its flow record, where there is one
-    provider: Provider
-    client: dict[str, Any]
-    agent: str | None = None
-    waits: Request | None = None  # an HTTP request whose parts are still being told
-    told: list[Part] = field(default_factory=list)  # parts told since the last request
-    history: _History | None = None  # its conversation
-    asked: Request | None = None  # its last request
-    failed: bool = False  # that one got no answer
-    exchange: Exchange | None = None  # the one being answered
-    assembler: Assembler | None = None
-    calls: dict[str, Call] = field(default_factory=dict)  # of that answer, by key
-    count: int = 0  # exchanges so far
-
-    @property
-    def status(self) -> int | None:
-        return self.record.get("status") if self.record else None
-
-    @property
-    def is_socket(self) -> bool:
-        """Whether several answers may come."""
-        return self.record is None or self.record.get("transport") == "websocket"
-
-    @property
-    def ends_by_record(self) -> bool:
-        """Whether its answer ends with the end record: Gemini has no last word, and may count tokens after its reason to stop."""
-        return self.record is not None and self.provider.last_word == "finishReason"
-
-
-@dataclass(slots=True)
-class _Session:
-    """What is remembered of a session and of the sub-agents that work for it."""
-
-    sid: str
-    parts: dict[str, Part] = field(default_factory=dict)
-    histories: list[_History] = field(default_factory=list)
-    calls: OrderedDict[str, list[Call]] = field(default_factory=OrderedDict)  # by call id; without ids of its own (Gemini) by name
-    answered: set[str] = field(default_factory=set)  # call ids that have their result
-    turn: Turn | None = None
-    turns: int = 0
-    firsthand: bool = False  # answers were heard first-hand: retellings of them say nothing new
-    retold: list[Exchange] = field(default_factory=list)  # retellings, until it is known that they are all there is
-    given: tuple[int, str] | None = None  # the last prompt a client told of: (which telling, text)
-    running: UsageReported | None = None  # the sum over the session that a client last told of
-    counted: UsageReported = field(default_factory=UsageReported)  # what of it is in answers already
 
 
 class Pairing:
@@ -141,8 +86,8 @@ class Pairing:
 
     def __init__(self, events: bool = False) -> None:
         self._events = events
-        self._flows: dict[str, _Flow] = {}
-        self._sessions: dict[str, _Session] = {}
+        self._flows: dict[str, Flow] = {}
+        self._sessions: dict[str, Session] = {}
         self._warm: OrderedDict[str, None] = OrderedDict()  # sids whose parts are remembered, the one last heard of at the end
         self._parents: dict[str, str] = {}  # sid of a sub-agent's own session → sid of the session it works for
 
@@ -177,7 +122,7 @@ class Pairing:
             self._parents[sid] = parent
         provider = providers.called(str(record.get("provider")), str(record.get("api")))
         agent = _word(client.get("agent_id"))
-        flow = self._flows.setdefault(flow_id, _Flow(flow_id, sid, None, provider, client))
+        flow = self._flows.setdefault(flow_id, Flow(flow_id, sid, None, provider, client))
         flow.record, flow.provider, flow.client, flow.agent = record, provider, client, agent  # its lines may have come first
         if flow.agent is None and sid in self._parents:
             flow.agent = sid
@@ -203,7 +148,7 @@ class Pairing:
         elif flow.provider.opens(payload):
             request = request_in(flow.record or {}, payload)
             if not request.said and flow.told:  # this socket's frame holds no references that can be read
-                request = replace(_only(flow.told), body=request.body, model=request.model)
+                request = replace(as_told(flow.told), body=request.body, model=request.model)
             yield from self._finish(flow, t, "open")
             yield from self._ask(flow, request, t)
         elif not (event.startswith("capture.") or _metadata(record).get("dir") == "out"):
@@ -213,14 +158,14 @@ class Pairing:
                 if not flow.ends_by_record and _is_last(flow, event, payload):
                     yield from self._finish(flow, t, "error" if exchange.answer.failed else "complete")
 
-    def _flow(self, flow_id: str, sid: str, record: dict[str, Any], payload: Any) -> _Flow:
+    def _flow(self, flow_id: str, sid: str, record: dict[str, Any], payload: Any) -> Flow:
         flow = self._flows.get(flow_id)
         event = str(record.get("event", ""))
         if flow is None:
             if len(self._flows) > MAX_FLOWS:
                 self._flows = {key: each for key, each in self._flows.items() if each.record or each.exchange}
             provider = providers.of_line(event, payload, provider_named(record))
-            flow = self._flows[flow_id] = _Flow(flow_id, sid, None, provider, _client(_metadata(record)))
+            flow = self._flows[flow_id] = Flow(flow_id, sid, None, provider, _client(_metadata(record)))
         elif flow.record is None and record and (flow.exchange is None or flow.provider is providers.UNKNOWN):
             provider = providers.of_line(event, payload, flow.provider.name)
             flow.provider = flow.provider if provider is providers.UNKNOWN else provider
@@ -228,12 +173,12 @@ class Pairing:
 
     # -- requests ---------------------------------------------------------------------------------------------------------------
 
-    def _part(self, flow: _Flow, record: dict[str, Any], event: str, value: Any, t: str) -> Iterator[Update]:
+    def _part(self, flow: Flow, record: dict[str, Any], event: str, value: Any, t: str) -> Iterator[Update]:
         session = self._session(flow.sid)
         part_id = str(_metadata(record).get("id") or f"{flow.id}:{record.get('data_count')}")
         known = session.parts.get(part_id)
         if known is None:
-            part = _read_part(flow.provider, part_id, event, t, flow, value)
+            part = read_part(flow.provider, part_id, event, t, flow, value)
             session.parts[part_id] = part
             flow.told.append(part)
             yield PartTold(part, flow.record or {})
@@ -242,20 +187,20 @@ class Pairing:
             flow.told.append(known)
         yield from self._ask_when_told(flow)
 
-    def _ask_when_told(self, flow: _Flow) -> Iterator[Update]:
+    def _ask_when_told(self, flow: Flow) -> Iterator[Update]:
         """The request is complete as soon as all its parts are known."""
         if flow.waits and flow.record:
             parts = self._session(flow.sid).parts
             if all(part_id in parts for part_id in reversed(flow.waits.said)):
-                yield from self._ask(flow, flow.waits, _asked_at(flow.record))
+                yield from self._ask(flow, flow.waits, asked_at(flow.record))
 
-    def _ask(self, flow: _Flow, request: Request, t: str) -> Iterator[Update]:
+    def _ask(self, flow: Flow, request: Request, t: str) -> Iterator[Update]:
         session = self._session(flow.sid)
-        before = (flow.history if flow.is_socket else None) or _continued(session, request.said)
-        retried = flow.failed and flow.asked is not None and _same(flow.asked, request)
-        fresh = [] if retried else _new_in(session, request, before)
+        before = (flow.history if flow.is_socket else None) or continued(session, request.said)
+        retried = flow.failed and flow.asked is not None and asks_again(flow.asked, request)
+        fresh = [] if retried else new_in(session, request, before)
         flow.asked, flow.failed = request, False
-        if any(part.asks_summary for part in _after_the_answer(fresh)):
+        if any(part.asks_summary for part in after_the_answer(fresh)):
             request = replace(request, background="compaction")
         flow.waits, flow.told = None, []
         exchange = Exchange(
@@ -267,7 +212,7 @@ class Pairing:
             t=t,
             request=request,
             client=flow.client,
-            agent=flow.agent or (before.agent if before else _given_by_a_call(session, fresh)),
+            agent=flow.agent or (before.agent if before else given_by_a_call(session, fresh)),
             parent=_word(flow.client.get("parent_id")) or self._parents.get(flow.sid),
             new=fresh,
             status=flow.status,
@@ -284,10 +229,10 @@ class Pairing:
         self._belongs(exchange)
         yield Asked(exchange)
 
-    def _prompted(self, session: _Session, exchange: Exchange, before: _History | None, t: str) -> Iterator[Update]:
+    def _prompted(self, session: Session, exchange: Exchange, before: History | None, t: str) -> Iterator[Update]:
         """The turn that begins where the request ends with something that a human wrote."""
         flow_id, said = exchange.flow_id, exchange.request.said
-        for part in _after_the_answer(exchange.new):
+        for part in after_the_answer(exchange.new):
             if part.human:
                 sure = before is not None or part.flow_id == flow_id or exchange.request.previous is not None
                 exchange.prompts.append(Prompt(t, exchange.sid, flow_id, part.human, sure))
@@ -299,7 +244,7 @@ class Pairing:
             session.turn = Turn(session.sid, session.turns, t, exchange.prompts, exchange.client, last_t=t)
             yield TurnStarted(session.turn)
 
-    def _remember(self, session: _Session, flow: _Flow, request: Request, before: _History | None, agent: str | None) -> None:
+    def _remember(self, session: Session, flow: Flow, request: Request, before: History | None, agent: str | None) -> None:
         """The conversation as it is now. A request that leaves what was known is another one: the old one may go on too."""
         if request.previous is not None and flow.history:
             flow.history.ids += request.said
@@ -308,13 +253,13 @@ class Pairing:
         if before and request.said[: len(before.ids)] == before.ids:
             before.ids, before.answered = request.said, False
         else:
-            before = _History(request.said, agent)
+            before = History(request.said, agent)
             session.histories.append(before)
             del session.histories[:-MAX_HISTORIES]
         if flow.record:
             flow.history = before
 
-    def _begin(self, flow: _Flow, exchange: Exchange) -> None:
+    def _begin(self, flow: Flow, exchange: Exchange) -> None:
         flow.exchange, flow.assembler, flow.calls = exchange, Assembler(), {}
         exchange.answer = flow.assembler.message
         flow.count += 1
@@ -327,11 +272,11 @@ class Pairing:
 
     # -- answers ----------------------------------------------------------------------------------------------------------------
 
-    def _heard(self, flow: _Flow, events: Iterable[Event], t: str, last_t: str, deltas: int = 1) -> Iterator[Update]:
+    def _heard(self, flow: Flow, events: Iterable[Event], t: str, last_t: str, deltas: int = 1) -> Iterator[Update]:
         if flow.waits:
-            yield from self._ask(flow, flow.waits, _asked_at(flow.record or {}) or t)
+            yield from self._ask(flow, flow.waits, asked_at(flow.record or {}) or t)
         elif flow.told and not flow.record and not flow.exchange:
-            yield from self._ask(flow, _only(flow.told), flow.told[-1].t)
+            yield from self._ask(flow, as_told(flow.told), flow.told[-1].t)
         for event in events:
             match event:
                 case PromptGiven(text):
@@ -361,7 +306,7 @@ class Pairing:
             if self._events:
                 yield Said(exchange, event, t, deltas)
 
-    def _unasked(self, flow: _Flow, t: str) -> Exchange:
+    def _unasked(self, flow: Flow, t: str) -> Exchange:
         """An exchange whose request is not in what is read."""
         exchange = Exchange(
             flow.id, flow.sid, flow.count, flow.provider.name, flow.provider.api, t, NO_REQUEST, flow.client, flow.agent
@@ -370,7 +315,7 @@ class Pairing:
         self._belongs(exchange)
         return exchange
 
-    def _said(self, flow: _Flow, exchange: Exchange, event: Event, t: str) -> Iterator[Update]:
+    def _said(self, flow: Flow, exchange: Exchange, event: Event, t: str) -> Iterator[Update]:
         assert flow.assembler
         for _ in flow.assembler.feed(event):  # a second message in one answer: what was before it stays the answer's
             pass
@@ -386,7 +331,7 @@ class Pairing:
                     call.completed_t = t
                     yield CallMade(call)
 
-    def _declared(self, flow: _Flow, exchange: Exchange, key: str, call_id: str, name: str, server: bool, t: str) -> None:
+    def _declared(self, flow: Flow, exchange: Exchange, key: str, call_id: str, name: str, server: bool, t: str) -> None:
         session = self._session(flow.sid)
         again = exchange.provider == "codex_log" or not exchange.new  # the codex log has each call several times; a retried request
         made = next((made for made in reversed(exchange.answer.calls) if made.call_id == call_id), None)
@@ -405,7 +350,7 @@ class Pairing:
         if (turn := session.turn) and not exchange.background:
             turn.calls.append(call)
 
-    def _finish(self, flow: _Flow, t: str | None, outcome: str) -> Iterator[Update]:
+    def _finish(self, flow: Flow, t: str | None, outcome: str) -> Iterator[Update]:
         """The exchange that is being answered is over."""
         exchange = flow.exchange
         if exchange is None:
@@ -430,7 +375,7 @@ class Pairing:
             session.retold.clear()
         yield from self._close(session, exchange)
 
-    def _close(self, session: _Session, exchange: Exchange) -> Iterator[Update]:
+    def _close(self, session: Session, exchange: Exchange) -> Iterator[Update]:
         for call in exchange.calls:
             if call.server:
                 result = next((each for each in exchange.answer.results if each.call_id == call.call_id), None)
@@ -448,7 +393,7 @@ class Pairing:
 
     # -- calls and their results ------------------------------------------------------------------------------------------------
 
-    def _result(self, session: _Session, exchange: Exchange, result: ToolResult, t: str) -> Iterator[Update]:
+    def _result(self, session: Session, exchange: Exchange, result: ToolResult, t: str) -> Iterator[Update]:
         call = _waiting(session.calls.get(result.call_id, ()), exchange.agent)
         if call is None and result.again and result.call_id in session.answered:
             return
@@ -466,7 +411,7 @@ class Pairing:
 
     # -- turns ------------------------------------------------------------------------------------------------------------------
 
-    def _given(self, flow: _Flow, event: PromptGiven, text: str, t: str) -> Iterator[Update]:
+    def _given(self, flow: Flow, event: PromptGiven, text: str, t: str) -> Iterator[Update]:
         """A prompt a client tells of, perhaps more than once."""
         session = self._session(flow.sid)
         before, session.given = session.given, (event.again, text)
@@ -485,14 +430,14 @@ class Pairing:
         for flow in [flow for flow in self._flows.values() if flow.exchange and not flow.record and flow.sid == sid]:
             yield from self._finish(flow, t, "open")
 
-    def _idle(self, session: _Session, flow_id: str, t: str) -> Iterator[Update]:
+    def _idle(self, session: Session, flow_id: str, t: str) -> Iterator[Update]:
         yield from self._tell_retold(session)
         if turn := session.turn:
             turn.idle_t, turn.outcome = t, "idle"
             turn.last_t = max(turn.last_t, t)
             yield TurnIdle(turn, t, flow_id)
 
-    def _tell_retold(self, session: _Session) -> Iterator[Update]:
+    def _tell_retold(self, session: Session) -> Iterator[Update]:
         """Nothing was heard first-hand: what was retold is all there is."""
         told, session.retold = session.retold, []
         if told and not session.firsthand:
@@ -504,7 +449,7 @@ class Pairing:
                 self._belongs(exchange)
                 yield from self._close(session, exchange)
 
-    def _close_turn(self, session: _Session, outcome: str) -> Iterator[Update]:
+    def _close_turn(self, session: Session, outcome: str) -> Iterator[Update]:
         if turn := session.turn:
             if turn.outcome == "open":
                 turn.outcome = "failed" if turn.failed else outcome
@@ -513,12 +458,12 @@ class Pairing:
 
     # -- sessions ---------------------------------------------------------------------------------------------------------------
 
-    def _session(self, sid: str) -> _Session:
+    def _session(self, sid: str) -> Session:
         """The session, or the one that its sub-agent's session works for."""
         sid = self._parents.get(sid, sid)
         session = self._sessions.get(sid)
         if session is None:
-            session = self._sessions[sid] = _Session(sid)
+            session = self._sessions[sid] = Session(sid)
         self._warm[sid] = None
         self._warm.move_to_end(sid)
         return session
@@ -536,7 +481,7 @@ class Pairing:
             if session.turn and session.turn.outcome == "idle" and not session.calls:
                 yield from self._close_turn(session, "idle")
 
-    def _forget(self, session: _Session) -> Iterator[Update]:
+    def _forget(self, session: Session) -> Iterator[Update]:
         yield from self._tell_retold(session)
         for calls in list(session.calls.values()):
             for call in calls:
@@ -569,134 +514,17 @@ def payload_of(record: dict[str, Any]) -> Any:
         return text
 
 
-# -- requests ----------------------------------------------------------------------------------------------------------------
-
-
-def _continued(session: _Session, ids: tuple[str, ...]) -> _History | None:
-    """The conversation that a request goes on with: the one it has most of in common, more than instructions."""
-    best, most = None, 0
-    for history in session.histories:
-        length = len(history.ids) if ids[: len(history.ids)] == history.ids else _common(history.ids, ids)
-        if length > most and any(part.event not in INSTRUCTIONS for part in _known(session, ids[:length])):
-            best, most = history, length
-    return best
-
-
-def _new_in(session: _Session, request: Request, before: _History | None) -> list[Part]:
-    """The parts of a request that its conversation did not have yet, in order."""
-    ids = request.said
-    if request.previous is not None or before is None:
-        return _known(session, ids)
-    same = len(before.ids) if ids[: len(before.ids)] == before.ids else _common(before.ids, ids)
-    if before.answered and ids == before.ids:
-        return _after_the_answer(_known(session, ids))  # asked, answered, and asked again
-    rest = Counter(before.ids[same:])
-    fresh = []
-    for part_id in ids[same:]:
-        if rest[part_id]:
-            rest[part_id] -= 1
-        else:
-            fresh.append(part_id)
-    return _known(session, fresh)
-
-
-def _known(session: _Session, ids: Iterable[str]) -> list[Part]:
-    return [session.parts[part_id] for part_id in ids if part_id in session.parts]
-
-
-def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """How many ids two conversations begin with in common."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _after_the_answer(parts: list[Part]) -> list[Part]:
-    """What a request says after the last thing that the model had said."""
-    last = max((i for i, part in enumerate(parts) if part.said_before), default=-1)
-    return parts[last + 1 :]
-
-
-def _read_part(provider: Provider, part_id: str, event: str, t: str, flow: _Flow, value: Any) -> Part:
-    """A part, with what a human wrote in it and the results it holds."""
-    human: list[str] = []
-    results: list[ToolResult] = []
-    images = summary = False
-    for said in () if event in SAID_BEFORE or event == "request.tools" else provider.decode_part(event, value):
-        match said:
-            case TextDelta(text, "user"):
-                summary = summary or text.startswith(SUMMARY)
-                if (text := typed(text)).strip():
-                    human.append(text)
-            case ToolResult():
-                results.append(said)
-            case ImageSeen(role="user"):
-                images = True
-    if images and not human and not results:
-        human.append("[image]")
-    return Part(part_id, event, t, flow.sid, flow.id, value, "\n".join(human) or None, tuple(results), summary)
-
-
-def _given_by_a_call(session: _Session, parts: list[Part]) -> str | None:
-    """The call that gave a sub-agent its task, word for word: some clients tell their sub-agents by nothing else."""
-    texts = {part.human.strip() for part in _after_the_answer(parts) if part.human}
-    if not texts:
-        return None
-    beginnings = _as_json(texts)
-    made = [call for calls in session.calls.values() for call in calls]
-    if session.turn:
-        made += session.turn.calls  # a task in the background is answered at once
-    for call in made:
-        if any(text in call.arguments for text in beginnings) and _says_exactly(call.arguments, texts):
-            return call.call_id
-    return None
-
-
-def _as_json(texts: Iterable[str]) -> list[str]:
-    """How the texts begin inside a JSON string, near enough to tell that they cannot stand there."""
-    return [text[:20].split("\n")[0].split('"')[0].split("\\")[0] for text in texts]
-
-
-def _says_exactly(arguments: str, texts: set[str]) -> bool:
-    try:
-        value = loads(arguments)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and any(isinstance(each, str) and each.strip() in texts for each in value.values())
-
-
-def _same(one: Request, other: Request) -> bool:
-    """Whether a socket asks the same again."""
-    return one.previous is not None and (one.previous, one.said) == (other.previous, other.said)
-
-
-def _only(told: list[Part]) -> Request:
-    """A request whose references are not in what is read, as the parts that were told just before it: what is new in it."""
-    return replace(
-        NO_REQUEST, said=tuple(part.id for part in told if part.event not in ("request.system", "request.tools")), previous=""
-    )
-
-
-def _asked_at(record: dict[str, Any]) -> str:
-    """When the request of a flow began, in the time of the machine that recorded it (its `t` is that of the answer's headers)."""
-    t, started = str(record.get("t")), record.get("started")
-    try:
-        local = datetime.fromisoformat(t).replace(tzinfo=UTC).timestamp()
-        zone = (local - float(started or local) + 1) // ZONE * ZONE
-        return datetime.fromtimestamp(float(started or local) + zone, UTC).isoformat(timespec="milliseconds")[:-6]
-    except (ValueError, TypeError, OverflowError):
-        return t
-
-
 # -- answers -----------------------------------------------------------------------------------------------------------------
 
 
-def _is_last(flow: _Flow, event: str, payload: Any) -> bool:
+def _is_last(flow: Flow, event: str, payload: Any) -> bool:
     """Whether an answer that has stopped ends with this frame."""
     if flow.provider.last_word == "[DONE]":
         return payload == "[DONE]" or bool(flow.exchange and flow.exchange.answer.failed)
     return bool(flow.provider.last_word) or flow.provider.end(event, b"") is not End.OPEN
 
 
-def _of_the_provider(flow: _Flow, result: ToolResult) -> bool:
+def _of_the_provider(flow: Flow, result: ToolResult) -> bool:
     """Whether it is the result of a tool that the provider runs: a part of the answer."""
     return flow.exchange is not None and any(call.server and call.call_id == result.call_id for call in flow.exchange.calls)
 
@@ -774,7 +602,7 @@ def _waiting(calls: Iterable[Call], agent: str | None) -> Call | None:
     return next((call for call in mine if call.flow_id == mine[-1].flow_id), None)
 
 
-def _drop(session: _Session, call: Call) -> None:
+def _drop(session: Session, call: Call) -> None:
     """The call waits no longer."""
     waiting = session.calls.get(call.call_id, [])
     if call in waiting:
