@@ -4,21 +4,19 @@ What stands in the log already is known by the flows' own files, so repeats are 
 written after the log; when a collector was killed between the two, the next turn begins with what the own files lack.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from capture.appending import Appender
-from capture.channels.directory import end_of
+from capture.appending import Appender, without_torn_tail
 from capture.channels.entries import entry_of
 from capture.channels.flow_files import FlowFiles, Odd, Raw, named
 from capture.channels.payloads import Payloads
 from capture.channels.turn import Offsets, Turns
-from capture.files import CHOOSE, FILES, Unusable, inside, open_private, prepare, size_of
-from capture.jsonl import Kind, dumps, local_time
+from capture.files import CHOOSE, FILES, Unusable, inside, prepare, size_of
+from capture.jsonl import Kind, local_time
 
 RECORDS: dict[bytes, Kind] = {kind.encode(): kind for kind in FILES}
 SYNC_EVERY = (
@@ -195,7 +193,7 @@ class CollectedLog:
         """After a kill or a power cut: the flows' own files get what the log has and they lack."""
         for name in FILES.values():
             path = self.directory / name
-            cut_torn(path)
+            without_torn_tail(path, local_time(time.time()))  # what a killed writer left; a proxy may write to this log, too
             for number, raw in enumerate(lines_from(path, since.get(name, 0)), 1):
                 if found := named(raw):
                     self._flows.take(found, raw)
@@ -217,22 +215,6 @@ def lines_from(path: Path, offset: int) -> Iterator[bytes]:
             file.seek(offset - 1)
             file.readline()
         yield from (raw for raw in file if raw.endswith(b"\n"))
-
-
-def cut_torn(path: Path) -> None:
-    """Moves what a killed writer left behind the last newline to `<file>.bad`."""
-    if not path.exists():
-        return
-    descriptor = open_private(path)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # a proxy may write to this log, too
-        whole, size = end_of(path).offset, os.fstat(descriptor).st_size
-        if fragment := os.pread(descriptor, size - whole, whole):
-            with open(open_private(path.with_name(f"{path.name}.bad")), "ab") as bad:
-                bad.write(dumps({"t": local_time(time.time()), "offset": whole, "bytes": len(fragment)}) + fragment + b"\n")
-            os.ftruncate(descriptor, whole)
-    finally:
-        os.close(descriptor)
 
 
 def sync(path: Path) -> None:
