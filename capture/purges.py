@@ -5,6 +5,7 @@ alone while it puts rewritten files in the place of the old ones, and appends a 
 that went it holds hashes.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def post(descriptor: int, notice: Notice) -> None:
     files = {name: [moved.old, moved.size, moved.new, moved.offset, moved.marks] for name, moved in notice.files.items()}
     line = dumps({"at": notice.at, "files": files, "sessions": sorted(notice.sessions) if notice.sessions is not None else None})
     if os.write(descriptor, line) < len(line):
-        raise OSError(28, os.strerror(28))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
 
 

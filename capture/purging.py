@@ -20,7 +20,6 @@ from typing import IO, Any
 from capture.files import (
     ENDS,
     ERRORS,
-    FILES,
     FLOWS,
     LINES,
     Unusable,
@@ -28,7 +27,6 @@ from capture.files import (
     open_private,
     parse,
     safe_name,
-    size_of,
     whole_lines,
     written_whole,
 )
@@ -393,8 +391,3 @@ def total(directory: Path, chosen: dict[str, Held], everything: bool) -> dict[st
         "bytes": sum(each.bytes for each in chosen.values()),
         "files": files,
     }
-
-
-def size(directory: Path) -> int:
-    """Bytes of the central files."""
-    return sum(size_of(directory / name) for name in FILES.values())
