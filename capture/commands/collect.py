@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from capture.commands.base import StatusLine, end_in_order, say
-from capture.commands.options import A_DIRECTORY, Seconds, absolute, directory_option
+from capture.commands.options import A_DIRECTORY, Seconds, absolute, begin_option, directory_option, stream_argument
 
 if TYPE_CHECKING:
     from capture.channels.collecting import Collector, Status
@@ -37,14 +37,7 @@ def line_of(status: "Status") -> str:
 @directory_option
 @click.option("--group", default="collect", show_default=True, help="The consumer group: its collectors share the entries.")
 @click.option("--consumer", metavar="NAME", help="Our name in the group. Default: one for each directory.")
-@click.option(
-    "--from",
-    "start",
-    type=click.Choice(["start", "now"]),
-    default="start",
-    show_default=True,
-    help="Where a new group begins; later it goes on where it was.",
-)
+@begin_option("Where a new group begins")
 @click.option("--once", is_flag=True, help="Stop when all is collected.")
 @click.option(
     "--idle",
@@ -61,7 +54,7 @@ def line_of(status: "Status") -> str:
     metavar="DATASET",
     help="Also add the log to this dataset of Parquet files, every ten minutes and at the end.",
 )
-@click.argument("url", required=False, metavar="[redis://HOST:PORT/DB?stream=NAME]")
+@stream_argument
 def collect(
     directory: Path,
     group: str,

@@ -115,6 +115,23 @@ def json_option[**P, R](command: Command[P, R]) -> Command[P, R]:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")(command)
 
 
+# -- streams -------------------------------------------------------------------------------------------------------------------
+
+stream_argument = click.argument("url", required=False, metavar="[redis://HOST:PORT/DB?stream=NAME]")
+
+
+def begin_option(words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--from`: where a stream or a log is begun; `words` say when."""
+    return click.option(
+        "--from",
+        "start",
+        type=click.Choice(["start", "now"]),
+        default="start",
+        show_default=True,
+        help=f"{words}; later it goes on where it was.",
+    )
+
+
 # -- what part of a log a command reads ----------------------------------------------------------------------------------------
 
 ENGINES = ("auto", "index", "rg", "duckdb", "python")

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from capture.commands.base import print_rows, say, table
-from capture.commands.options import A_FILE, json_option
+from capture.commands.options import A_FILE, json_option, stream_argument
 from capture.files import Unusable
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 RAW = (b"flows", b"lines", b"flow_ends")
 ENTRY = r"\d+(-\d+)?"  # the id of an entry
-URL = "[redis://HOST:PORT/DB?stream=NAME]"
 
-url_argument = click.argument("url", required=False, metavar=URL)
 yes_option = click.option("--yes", is_flag=True, help="Do it; else only say what would be done.")
 
 
@@ -53,7 +51,7 @@ def redis() -> None:
 
 @redis.command(short_help="Show a stream's groups, what they have to do, and who ships.")
 @json_option
-@url_argument
+@stream_argument
 def info(as_json: bool, url: str | None) -> None:
     """Show how much a stream holds, its groups with what is pending and what they have not read, and the logs shipped to it."""
     from capture.channels import streams
@@ -94,7 +92,7 @@ def _time(entry: str) -> str:
 @click.option("--until", callback=_moment, metavar="WHEN", help="Entries that it took before.")
 @click.option("--raw", is_flag=True, help="Only the records, each the line that it is in the log.")
 @click.option("-o", "--output", type=A_FILE, help="Write there instead of to stdout.")
-@url_argument
+@stream_argument
 def export(since: int | None, until: int | None, raw: bool, output: Path | None, url: str | None) -> None:
     """Write a stream's entries, of ours or of anybody, as JSON objects, one a line: `{"entry": ID, "fields": {NAME: VALUE}}`.
 
@@ -155,7 +153,7 @@ def _value(value: bytes) -> str | dict[str, str]:
 @click.option("--maxlen", type=click.IntRange(min=0), metavar="N", help="Keep the newest N.")
 @click.option("--before", callback=_moment, metavar="WHEN", help="Keep what Redis took from then on: 7d, 2h, today, …")
 @yes_option
-@url_argument
+@stream_argument
 def trim(maxlen: int | None, before: int | None, yes: bool, url: str | None) -> None:
     """Cut a stream's oldest entries off. Says how many, and which groups have not read all of them; does it only with --yes.
 
@@ -184,7 +182,7 @@ def trim(maxlen: int | None, before: int | None, yes: bool, url: str | None) -> 
 @click.option("--flow", metavar="ID", help="The records of this flow.")
 @click.option("--group", metavar="NAME", help="Instead, a group that nobody reads any more: shippers wait for it.")
 @yes_option
-@url_argument
+@stream_argument
 @click.argument("entry", nargs=-1)
 def delete(session: str | None, flow: str | None, group: str | None, yes: bool, url: str | None, entry: tuple[str, ...]) -> None:
     """Delete entries: those with the given ids (1795257000000-0), or the records of a session or a flow; only with --yes.

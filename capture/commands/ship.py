@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from capture.commands.base import StatusLine, end_in_order
-from capture.commands.options import A_FILE, absolute, directory_option
+from capture.commands.options import A_FILE, absolute, begin_option, directory_option, stream_argument
 from capture.files import Unusable, written_whole
 
 if TYPE_CHECKING:
@@ -29,14 +29,7 @@ def line_of(status: "Status") -> str:
 
 @click.command(short_help="Add the log's records to a Redis stream.")
 @directory_option
-@click.option(
-    "--from",
-    "start",
-    type=click.Choice(["start", "now"]),
-    default="start",
-    show_default=True,
-    help="Where to begin, the first time; later it goes on where it was.",
-)
+@begin_option("Where to begin, the first time")
 @click.option("--once", is_flag=True, help="Stop when all is sent.")
 @click.option(
     "--maxlen", type=click.IntRange(min=0), metavar="N", help="Entries the stream keeps, about; 0: all. Default: 1000000."
@@ -48,7 +41,7 @@ def line_of(status: "Status") -> str:
     metavar="FILE",
     help="Write sent, pending, reconnects, lag and uptime there, as JSON, every second.",
 )
-@click.argument("url", required=False, metavar="[redis://HOST:PORT/DB?stream=NAME]")
+@stream_argument
 def ship(
     directory: Path, start: Literal["now", "start"], once: bool, maxlen: int | None, metrics: Path | None, url: str | None
 ) -> None:
