@@ -1,6 +1,7 @@
 """Settings of the property tests, and how often a fault is made: seldom in the suite, often for the published figures."""
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     report.register(config)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in a shell's background: no program it starts would hear Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
