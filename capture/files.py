@@ -19,6 +19,7 @@ FLOWS, LINES, ENDS = "sse_flows.jsonl", "sse_lines.jsonl", "sse_flow_ends.jsonl"
 FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}
 ERRORS = "sse_logger.error"
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,93}")  # with its suffix a file name has at most 100 bytes
+ROTATED = re.compile(r"[.-][0-9][0-9.-]*")  # behind the name of a file that was renamed away
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # names Windows keeps for devices
 POLL = 0.05  # seconds between two looks at a followed file
 READ = 4 << 20  # bytes of a followed file read at once
@@ -200,6 +201,12 @@ def moved_away(path: Path, descriptor: int) -> bool:
         return not os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except (FileNotFoundError, NotADirectoryError):
         return True
+
+
+def rotated(directory: Path, name: str) -> list[Path]:
+    """The files that were rotated away from a file of the log, as logrotate and we name them; packed ones are not among them."""
+    found = (path for path in directory.glob(name + "*") if ROTATED.fullmatch(path.name.removeprefix(name)))
+    return [path for path in found if path.is_file()]
 
 
 def size_of(path: Path) -> int:

@@ -26,6 +26,7 @@ from capture.files import (
     inside,
     open_private,
     parse,
+    rotated,
     safe_name,
     whole_lines,
     written_whole,
@@ -42,7 +43,6 @@ YOUNG = 3600.0  # seconds a body nobody refers to stays: the line that refers to
 TIME = re.compile(rb'"t":"([^"\\]+)"')
 BODY = re.compile(rb'sha256\\":\\"([0-9a-f]{64})')
 LAST = b',"sid":"'
-ROTATED = re.compile(r"(sse_(?:lines|flows|flow_ends)\.jsonl|sse_logger\.error)[.-][0-9][0-9.-]*")  # as logrotate names them
 
 
 @dataclass(slots=True)
@@ -332,12 +332,7 @@ class _Part:
 
 def _parts(directory: Path, name: str) -> list[Path]:
     """The files that were rotated away from a central file, and it itself, which comes last."""
-    older = [
-        path
-        for path in directory.glob(name + "*")
-        if path.is_file() and (found := ROTATED.fullmatch(path.name)) and found[1] == name
-    ]
-    return [*sorted(older, reverse=True), directory / name]
+    return [*sorted(rotated(directory, name), reverse=True), directory / name]
 
 
 def _take_away(directory: Path, going: Going, bodies: _Bodies) -> None:

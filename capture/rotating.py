@@ -1,11 +1,18 @@
-"""The central files renamed away by ourselves when they have grown: proxies begin new ones, who follows loses nothing."""
+"""The central files renamed away by ourselves when they have grown: proxies begin new ones, who follows loses nothing.
 
+And all parts of such a log read as one again.
+"""
+
+import os
+import shutil
 import time
 from pathlib import Path
 
-from capture.files import FILES, LINES, size_of
+from capture.files import FILES, LINES, parse, rotated, size_of, whole_lines
 from capture.purges import Notice, post
 from capture.purging import shut
+
+COPIED = 1 << 20  # bytes at once
 
 
 def rotate(directory: Path, over: int, now: float) -> list[Path]:
@@ -23,3 +30,27 @@ def rotate(directory: Path, over: int, now: float) -> list[Path]:
                 moved.append((directory / name).rename(directory / (name + ending)))
         post(board, Notice(now, {}, frozenset()))  # nobody's records went: proxies open their files anew
         return moved
+
+
+def join(directory: Path, into: Path) -> None:
+    """The whole log in an empty directory: what was rotated away and what is written now as one. Raises OSError.
+
+    Payloads are reached through a link.
+    """
+    (into / "bodies").symlink_to(directory.absolute() / "bodies")
+    for name in FILES.values():
+        with open(into / name, "wb") as whole:
+            for part in sorted(rotated(directory, name), key=_began):
+                with open(part, "rb") as file:
+                    shutil.copyfileobj(file, whole, COPIED)
+                    if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                        whole.write(b"\n")  # torn by a kill
+            if (directory / name).exists():
+                with open(directory / name, "rb") as file:
+                    shutil.copyfileobj(file, whole, COPIED)
+
+
+def _began(part: Path) -> tuple[str, str]:
+    """By what the parts of a file are in order: the time of the first record."""
+    first = next(filter(None, map(parse, whole_lines(part))), {})
+    return str(first.get("t")), part.name

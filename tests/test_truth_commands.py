@@ -1,18 +1,21 @@
 """What the commands say of a made-up log is what its story says: the questions, the kinds, the check. Stories: bench/story.py."""
 
+import errno
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from bench.generate import FILES, Wanted, generate
-from bench.telling import FLOWS, LINES, load
+from bench.telling import ENDS, FLOWS, LINES, load
 from capture.cli import cli
 from tests.test_truth import SESSIONS, SMALL
 
@@ -200,3 +203,70 @@ def test_sub_agents_and_errors_are_those_of_the_story(log: Path, kinds: dict[str
     assert ordered(only(kinds["subagents"], "agent", "turn", "exchanges")) == ordered(agents)
     refused = [row for row in load(log, "errors") if row["status"] >= 400]
     assert ordered(only(refused, "flow_id", "status")) == ordered(only(kinds["http_errors"], "flow_id", "status"))
+
+
+# -- a log that was rotated --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parts(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same log, rotated away twice while it was written; the file of lines in the middle ends in what a kill has torn."""
+    out = tmp_path_factory.mktemp("parts")
+    times = [json.loads(line)["t"] for line in (clean / LINES).read_bytes().splitlines()]
+    first, second = times[len(times) // 3], times[2 * len(times) // 3]
+    for name in (FLOWS, LINES, ENDS):
+        for line in (clean / name).read_bytes().splitlines(keepends=True):
+            t = json.loads(line)["t"]
+            ending = "-20261121-124000" if t < first else "-20261121-130000" if t < second else ""
+            with open(out / (name + ending), "ab") as file:
+                file.write(line)
+    with open(out / f"{LINES}-20261121-130000", "ab") as file:
+        file.write(b'{"event":"message_st')
+    if (clean / "bodies").is_dir():
+        shutil.copytree(clean / "bodies", out / "bodies")
+    return out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("prompts", "-n", EVERYTHING),
+        ("turns", "--mode", "all", "-n", EVERYTHING),
+        ("pairs", "-n", EVERYTHING),
+        ("stats", "--by", "session,model"),
+        ("sessions",),
+        ("extract", "-", "--kinds", "all"),
+        ("query", "SELECT name, count(*) AS n FROM tool_calls GROUP BY name ORDER BY name", "--format", "json"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_with_what_was_rotated_away_the_answers_are_those_of_the_whole_log(
+    clean: Path, parts: Path, words: tuple[str, ...]
+) -> None:
+    whole, joined, rest = capture(clean, *words), capture(parts, *words, "--rotated"), capture(parts, *words)
+    assert joined.exit_code == whole.exit_code == 0
+    assert joined.stdout == whole.stdout
+    assert rest.stdout != whole.stdout and "2 older parts of this log are not read: --rotated reads all of it" in rest.stderr
+    assert "older part" not in joined.stderr and "older part" not in whole.stderr
+
+
+def test_check_finds_nothing_missing_that_was_rotated_away(clean: Path, parts: Path) -> None:
+    def findings(result: Result) -> list[str]:
+        return [row["finding"] for row in map(json.loads, result.stdout.splitlines()) if "finding" in row]
+
+    whole, rest, joined = (capture(log, "check", "--json", *more) for log, *more in ((clean,), (parts,), (parts, "--rotated")))
+    assert "part_missing" in findings(rest) and "part_missing" not in findings(joined)
+    assert Counter(findings(joined)) - Counter(findings(whole)) == Counter(["bad_line"])  # the torn line
+
+
+def test_what_was_rotated_away_is_of_one_log(parts: Path) -> None:
+    result = capture(parts, "prompts", "--rotated", "--from", "redis://127.0.0.1/0?stream=x")
+    assert isinstance(result.exception, click.UsageError) or result.exit_code == 2
+
+
+def test_without_room_for_a_copy_one_line_says_so(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("capture.rotating.shutil.copyfileobj", full)
+    assert "set TMPDIR" in str(capture(parts, "prompts", "--rotated").exception)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from capture.files import Unusable, default_directory
+from capture.commands.base import say
+from capture.files import LINES, Unusable, default_directory, rotated
 
 if TYPE_CHECKING:
     from capture.filters import Filter
@@ -164,7 +165,7 @@ def source_options[R](command: Callable[..., R]) -> Callable[..., R]:
 
         return command(Asked(Source(directory, file), Filter(since, until, session), engine, as_json), **own)
 
-    whole: Callable[..., R] = from_option(filled)
+    whole: Callable[..., R] = rotated_option(from_option(filled))
     for option in reversed(SOURCE_OPTIONS):
         whole = option(whole)
     return whole
@@ -191,6 +192,36 @@ def from_option[R](command: Callable[..., R]) -> Callable[..., R]:
     return click.option(
         "--from", "url", metavar="redis://…", help="Instead, what a Redis stream holds now; it is copied, and not changed."
     )(filled)
+
+
+def rotated_option[R](command: Callable[..., R]) -> Callable[..., R]:
+    """`--rotated`: a log with all that was rotated away from it, as the directory that `command` gets, gone afterwards."""
+
+    @wraps(command)
+    def filled(with_rotated: bool, directory: Path, **own: Any) -> R:
+        instead = next((name for name in ("url", "file") if own.get(name) is not None), None)
+        if not with_rotated:
+            if instead is None and (parts := len(rotated(directory, LINES))):
+                some = "1 older part of this log is" if parts == 1 else f"{parts} older parts of this log are"
+                say(f"{some} not read: --rotated reads all of it")
+            return command(directory=directory, **own)
+        if instead:
+            raise click.UsageError(f"either --rotated or {'--from' if instead == 'url' else '--file'}")
+        from tempfile import TemporaryDirectory
+
+        from capture.rotating import join
+        from capture.scan import Source
+
+        Source(directory).check()
+        with TemporaryDirectory(prefix="sse-capture-") as copy:
+            try:
+                join(directory, Path(copy))
+            except OSError as problem:
+                raise Unusable(f"cannot copy the parts of {directory} to {copy} ({problem.strerror}): set TMPDIR") from None
+            return command(directory=Path(copy), **own)
+
+    words = "Also what was rotated away from the log: its parts are joined in a copy."
+    return click.option("--rotated", "with_rotated", is_flag=True, help=words)(filled)
 
 
 def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> str:

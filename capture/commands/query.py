@@ -14,7 +14,7 @@ import click
 import orjson
 
 from capture.commands.base import paint, say, table
-from capture.commands.options import A_FILE, directory_option, from_option
+from capture.commands.options import A_FILE, directory_option, from_option, rotated_option
 
 if TYPE_CHECKING:
     from capture.sql import Answer
@@ -29,6 +29,7 @@ type Plain = Callable[[Any], Any]
 
 @click.command(short_help="Ask the log with SQL.")
 @directory_option
+@rotated_option
 @from_option
 @click.option(
     "--file", "file", help="Instead, one file of line records in any of the three dialects: a path, - for stdin, also .gz and .zst."

@@ -10,12 +10,13 @@ import orjson
 
 from capture import catalogue
 from capture.commands.base import hint, say, short, table
-from capture.commands.options import directory_option, from_option, json_option
+from capture.commands.options import directory_option, from_option, json_option, rotated_option
 from capture.reader import LogReader
 
 
 @click.command(short_help="List what is recorded.")
 @directory_option
+@rotated_option
 @from_option
 @json_option
 @click.option("-n", "--last", type=click.IntRange(min=1), help="Only the last N sessions.")

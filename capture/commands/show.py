@@ -9,7 +9,7 @@ import click
 
 from capture import catalogue
 from capture.commands.base import paint, say
-from capture.commands.options import directory_option, from_option
+from capture.commands.options import directory_option, from_option, rotated_option
 from capture.live.inks import Style
 from capture.live.printable import printable
 from capture.messages import Message
@@ -21,6 +21,7 @@ LONG = 2000  # characters of a tool result or a system prompt that are shown; `-
 @click.command(short_help="Show a conversation, its frames, or a request.")
 @click.argument("name", metavar="[SESSION|FLOW]", default="latest")
 @directory_option
+@rotated_option
 @from_option
 @click.option("--raw", is_flag=True, help="The frames as they were received.")
 @click.option("--request", "flow_id", metavar="FLOW", help="The request body of one flow, rebuilt as it was sent.")
