@@ -431,7 +431,8 @@ class FlowRecorder:
                 self._notice_end(name, clean, stamp)
                 continue
             name = frame.event or _payload_name(frame.data, frame)
-            entries += self._released(self._holding.feed(frame.data, _Heard(frame, name, stamp), stamp.mono))
+            for clean, heard in self._holding.feed(frame.data, _Heard(frame, name, stamp), stamp.mono):
+                entries += self._line_of(heard, clean)
             if self._notice_end(name, frame.data, stamp) or name.endswith(LAST):
                 entries += self._released(self._holding.rest())
         return entries
