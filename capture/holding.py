@@ -22,7 +22,7 @@ import orjson
 from capture.jsonl import loads
 from capture.providers.base import IN_LIST, ITSELF, PLAIN, Said
 from capture.redact import Redactor, together, unredacted
-from capture.shapes import BEGUN, GOES_ON, HOLDS, Found
+from capture.shapes import BEGUN, GOES_ON, HOLDS, Found, Shapes
 
 HOLD = 2.0  # seconds a frame waits at most
 MAX_HELD = 1 << 20  # bytes of frames that wait; above it nobody waits
@@ -123,6 +123,7 @@ class _Held[T]:
     payload: bytes
     tag: T
     since: float
+    shapes: Shapes  # with which it was looked at
     holds: bool  # maybe a secret, whole
     pieces: list[_Piece]
 
@@ -154,7 +155,7 @@ class Holding[T]:
             self._begin()
         self._last = payload
         pieces = [self._add(*said) for said in self._pieces(payload)]
-        self._held.append(_Held(payload, tag, now, HOLDS in seen, pieces))
+        self._held.append(_Held(payload, tag, now, self._redactor.shapes, HOLDS in seen, pieces))
         self._bytes += len(payload)
         return self._free(now if self._bytes <= MAX_HELD else now + 2 * HOLD)
 
@@ -173,7 +174,8 @@ class Holding[T]:
         """Nothing waits: only texts are kept that end in a beginning, or inside a secret."""
         self._channels = {key: each for key, each in self._channels.items() if each.stays}
         for channel in self._channels.values():
-            channel.trim()
+            if channel.looked:  # it grew since it was trimmed
+                channel.trim()
 
     def _begin(self) -> None:
         """Channels with what the last frame added to them: it ends in no beginning, but says whether a word begins behind it."""
@@ -184,8 +186,9 @@ class Holding[T]:
         channel = self._channels.get(key)
         if channel is None:
             if len(self._channels) >= MAX_CHANNELS:
-                idle = (key for key, each in self._channels.items() if not each.waiting and not each.inside)
-                self._channels.pop(next(idle, None), None)
+                idle = [key for key, each in self._channels.items() if not each.waiting]
+                over = (key for key in idle if not self._channels[key].inside)
+                self._channels.pop(next(over, idle[0] if idle else None), None)
             channel = self._channels[key] = _Channel(self._redactor)
         start = channel.end
         channel.add(text.encode("utf-8", "surrogatepass"))
@@ -214,13 +217,14 @@ class Holding[T]:
 
     def _write(self, held: _Held[T], given_up: bool) -> tuple[bytes, T]:
         changes = []
+        holds = held.holds or held.shapes is not self._redactor.shapes  # a secret may have been learned while it waited
         for piece in held.pieces:
-            clean = self._clean(piece, given_up, held.holds)
+            clean = self._clean(piece, given_up, holds)
             if clean is not None:
                 changes.append((piece, clean))
             piece.channel.waiting -= 1
         payload = _rewritten(held.payload, changes) if changes else held.payload
-        return self._redactor.text(payload) if changes or held.holds else payload, held.tag
+        return self._redactor.text(payload) if changes or holds else payload, held.tag
 
     def _clean(self, piece: _Piece, given_up: bool, alone: bool) -> str | None:
         """The piece without what it has of secrets; None when it has nothing of any. `alone`: it may hold one by itself."""

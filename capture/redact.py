@@ -44,7 +44,7 @@ SEAM_MOVES = 1 << 20  # bytes from the end of a text: how far a secret can push 
 SEPARATORS = (b" ", b'"', b"\n", b",")  # no secret that is known by its shape has one
 SHORT = 20  # characters; a value this short may be a password or be guessable, so its hash is salted
 MAX_KNOWN = 64  # secrets of headers that are looked for in bodies by their very bytes, the latest ones
-KNOWN_FROM = 12  # characters: a shorter one could be a word of any text
+KNOWN_FROM, KNOWN_TO = 12, 4096  # characters: a shorter one could be a word of any text, a longer one takes seconds to learn
 IN_DOUBT = frozenset((HOLDS, GOES_ON, BEGUN))
 SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z-]*\s+")  # before the credentials of a header
 
@@ -67,7 +67,7 @@ class Redactor:
             if not _is_secret(name.lower().replace("_", "-")) or "cookie" in name.lower():
                 continue
             secret = SCHEME.sub("", value, count=1).strip().encode("utf-8", "surrogateescape")
-            if secret in self._known or len(secret) < KNOWN_FROM or secret.isalpha() or b" " in secret:
+            if secret in self._known or not KNOWN_FROM <= len(secret) <= KNOWN_TO or secret.isalpha() or b" " in secret:
                 continue
             if not self.shapes.may_hold(secret):
                 self._known[secret] = None

@@ -17,7 +17,7 @@ except ImportError:  # mitmproxy's own interpreter, when somebody runs the addon
     re2 = None
 FAST = re2 is not None
 
-ESCAPED_ASCII = b"\\u00"  # in JSON: what it says must be read (Gemini writes `&` and `=` so)
+ESCAPES = (b"\\u00", b"\\/")  # in JSON: what it says must be read (Gemini writes `&` and `=` so, some servers each slash)
 HOLDS, GOES_ON, BEGUN = 0, 1, 2  # what a text may have: a secret; at its end, the beginning of what one is known by, or of one
 FEW = 6  # characters of a secret, behind those that all of its kind begin with: who has no more of it has nothing
 
@@ -56,7 +56,7 @@ FIELD = r"(?:^|[&\s\"']|\\[nrt]|\\u0026|\\u003[Ff])"  # a field of a form begins
 
 def _first(letter: str) -> str:
     """The first letter of a word, or where it would stand when a text is cut behind it: then hardly a text ends in a beginning."""
-    return rf'(?:{letter}|^|:\s?")'
+    return rf'(?:{letter}|^"?|[:\[,]\s*")'
 
 
 RULES: tuple[Rule, ...] = (
@@ -93,7 +93,7 @@ RULES: tuple[Rule, ...] = (
     Rule("aws_id", START + r"((?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})\b"),
     Rule(
         "aws_secret",
-        rf"(?i){_first('a')}ws.{{0,20}}?secret.{{0,20}}?[=:]" + SP + QUOTES + r"([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)",
+        rf"(?i){_first('a')}ws.{{0,20}}?secret.{{0,20}}?[=:]" + SP + QUOTES + r"((?:[A-Za-z0-9/+]|\\/){40})(?:[^A-Za-z0-9/+=]|$)",
     ),
     Rule("slack", START + r"(xox[abeprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|xoxe\.xox[bp]-[A-Za-z0-9-]{10,})"),
     Rule("stripe", START + r"((?:sk|rk|pk|whsec)_(?:live_|test_)?[A-Za-z0-9]{20,})"),
@@ -137,21 +137,24 @@ RULES: tuple[Rule, ...] = (
         "url_parameter",
         r"(?i)(?:[?&#]|\\u0026|&amp;|%26|%3F|%23)"
         r"(?:key|api_?key|access_token|refresh_token|id_token|token|sig|signature|code|client_secret"
-        r"|X-Amz-Signature|X-Amz-Security-Token)(?:=|%3D)([A-Za-z0-9._~+/=%-]{8,})",
+        r"|X-Amz-Signature|X-Amz-Security-Token)(?:=|%3D)((?:[A-Za-z0-9._~+/=%-]|\\/){8,})",
         salted=True,
     ),
     Rule(
         "oauth_json",
-        rf"(?i){Q}(?:access_?token|refresh_?token|id_?token|client_?secret|code_?verifier){Q}{SP}:{SP}{Q}"
+        rf"(?i){_first(Q)}(?:access_?token|refresh_?token|id_?token|client_?secret|code_?verifier){Q}{SP}:{SP}{Q}"
         # no token begins so, but what stands behind a JSON string does: `…\"id_token\":"}}` is a piece that ends there
         rf'((?:[^"\\\s{{}}\[\],]|{ESCAPED})(?:[^"\\\s]|{ESCAPED}){{3,}})',
         salted=True,
     ),
-    Rule(
-        "oauth_form",
-        rf"(?i){_first(FIELD + '[aric]')}(?:ccess_token|efresh_token|d_token|lient_secret|ode_verifier|lient_assertion)"
-        r"=([A-Za-z0-9._~+/%-]{8,})",
-        salted=True,
+    *(
+        Rule("oauth_form", rf"(?i){name}=((?:[A-Za-z0-9._~+/%-]|\\/){{8,}})", salted=True)
+        for name in (
+            _first(FIELD + "a") + "ccess_token",
+            _first(FIELD + "r") + "efresh_token",
+            _first(FIELD + "c") + "(?:lient_secret|ode_verifier|lient_assertion)",
+            FIELD + "id_token",  # whole: many names end in `d_token`
+        )
     ),
 )
 
@@ -187,7 +190,7 @@ class Shapes:
         string_ends = rf'(?:"\s*(?:[,}}\]]|{_end()})|{_end()})'
         self.may_hold = _which(holds)
         """Something where a text can hold any secret at all: one pass, no positions."""
-        self.in_json = _which([*holds, _literal(ESCAPED_ASCII)], [pattern + string_ends for pattern in begins])
+        self.in_json = _which([*holds, *map(_literal, ESCAPES)], [pattern + string_ends for pattern in begins])
         """What a JSON text may have: HOLDS a secret, one of its strings GOES_ON. One pass; nearly always nothing."""
         self.in_text = _which(holds, [_at_end(pattern) for pattern in begins], [_at_end(pattern) for pattern in openings])
         """The same of a text, and whether a secret has BEGUN at its end."""

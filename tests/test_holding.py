@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture.holding import HOLD, LONG, MAX_HELD, Holding
+from capture.holding import HOLD, LONG, MAX_CHANNELS, MAX_HELD, Holding
 from capture.providers import Said
 from capture.redact import Redactor
 from tests.test_redact import HASH, IN_CONTEXT, REDACTOR, SHAPES, SURROUNDINGS, leaks
@@ -215,3 +215,19 @@ def test_many_frames_behind_one_that_waits_cost_no_more_than_others() -> None:
     written = sum(len(holding.feed(b'{"type":"ping"}', number, 0.1)) for number in range(20_000))
     assert written == 0
     assert len(holding.feed(frame("ip it"), 0, 0.2)) == 20_002
+
+
+def test_a_secret_that_is_learned_while_a_frame_waits_is_taken_out_of_it() -> None:
+    redactor, known = Redactor(b"salt"), "kJ8sd7-opaque-Lm2ksi"
+    holding: Holding[int] = Holding(redactor, pieces_of)
+    assert holding.feed(frame(f"key {known} and sk-"), 1, 0.0) == []
+    redactor.learn([("x-api-key", known)])
+    assert known not in said(payload for payload, _ in holding.rest())
+
+
+def test_channels_that_stopped_inside_a_secret_are_not_kept_without_end() -> None:
+    holding: Holding[None] = Holding(REDACTOR, pieces_of)
+    for number in range(2 * MAX_CHANNELS):
+        holding.feed(frame(f"use {SHAPES['anthropic api']}", of=number), None, 3.0 * number)
+        holding.due(3.0 * number + HOLD)
+    assert len(holding._channels) <= MAX_CHANNELS

@@ -1,5 +1,6 @@
 """Secrets in pieces as odd servers send them: which pieces are of one text, what ends it, and what does not."""
 
+import json
 from typing import Any
 
 import orjson
@@ -38,6 +39,10 @@ def recorded(path: str, *payloads: Any, pauses: float = 0.0) -> list[str]:
 
 def block(text: str, index: int = 0) -> dict[str, Any]:
     return {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": text}}
+
+
+def tool(piece: str, index: int = 1) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": piece}}
 
 
 def response(text: str, item: str = "m") -> dict[str, Any]:
@@ -144,3 +149,58 @@ def test_quotes_as_dot_net_writes_them_are_quotes(quote: str) -> None:
         clean = REDACTOR.text(f'{{"content":"{text}"}}'.encode())
         assert not leaks(PASSWORD, clean)
         assert orjson.loads(clean)["content"].endswith(("h", '"'))
+
+
+OPAQUE = "Kl4Evx54rvXXPOEDcTkMStjLDGH6VD4UN5FAEW2P"
+ARGUMENTS = [tool(piece) for piece in ('{"', 'access_token":"' + OPAQUE[:8], OPAQUE[8:] + '"}')]
+BETWEEN: dict[str, Any] = {"a ping": {"type": "ping"}, "another block": block("hello", 7), "nothing said": tool("")}
+
+
+@pytest.mark.row(37)
+@pytest.mark.parametrize("name", BETWEEN)
+@pytest.mark.parametrize("pauses", [0.0, 2.5], ids=["at once", "with pauses"])
+def test_a_quote_that_stands_frames_before_is_a_quote(name: str, pauses: float) -> None:
+    first, *others = ARGUMENTS
+    assert OPAQUE[8:] not in "".join(recorded(MESSAGES, first, BETWEEN[name], *others, pauses=pauses))
+
+
+def test_a_quote_of_another_choice_is_none_of_this_one() -> None:
+    contents = ['{"', 'access_token":"' + OPAQUE[:8], OPAQUE[8:] + '"}']
+    frames = [frame for content in contents for frame in (chat(0, content=content), chat(1, content="name"))]
+    assert OPAQUE[8:] not in "".join(recorded(CHAT, *frames))
+
+
+@pytest.mark.row(37)
+@pytest.mark.parametrize("letter, rest", [("a", "ccess_token"), ("i", "d_token"), ("r", "efresh_token"), ("c", "lient_secret")])
+@pytest.mark.parametrize("before", [" ", "\n", "'", "&"])
+@pytest.mark.parametrize("shape", ['{"c":[%s]}', '{"c":  %s}', '{"c":[1, %s]}', "%s"])
+def test_a_field_cut_behind_its_first_letter_is_seen_wherever_its_string_stands(
+    letter: str, rest: str, before: str, shape: str
+) -> None:
+    frames = [(shape % json.dumps(text)).encode() for text in (f"set{before}{letter}", f"{rest}={OPAQUE}")]
+    assert OPAQUE not in "".join(recorded(OTHER, *frames))
+
+
+@pytest.mark.row(38)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "access_token=ab/" + OPAQUE,
+        f"https://h.example/?token=a/{OPAQUE}",
+        f"aws_secret_access_key = {OPAQUE[:20]}/{OPAQUE[:19]}",
+    ],
+)
+@pytest.mark.parametrize("waiting", [True, False], ids=["while a frame waits", "alone"])
+def test_slashes_as_some_servers_write_them_are_slashes(text: str, waiting: bool) -> None:
+    frame = orjson.dumps(chat(0, content=text)).replace(b"/", b"\\/")
+    assert OPAQUE[:19] not in "".join(recorded(CHAT, *([chat(1, content="and sk-")] if waiting else []), frame))
+    body = orjson.dumps({"text": text}).replace(b"/", b"\\/")
+    assert OPAQUE[:19].encode() not in REDACTOR.text(body)
+
+
+@pytest.mark.row(40)
+@pytest.mark.parametrize(
+    "pieces", [("eos_token=a, en", "d_token=tokenizer.something"), ("&a", "d_token=campaign2024, "), ("cd_token=tokenizer_of_it ",)]
+)
+def test_names_that_end_like_a_field_are_no_field(pieces: tuple[str, ...]) -> None:
+    assert "hash:" not in "".join(recorded(CHAT, *(chat(0, content=piece) for piece in pieces)))

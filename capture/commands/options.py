@@ -28,7 +28,11 @@ class AnyPath(click.Path):
         super().__init__(file_okay=file, dir_okay=directory, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(Path(value).expanduser(), param, ctx)
+        try:
+            path = Path(value).expanduser()
+        except RuntimeError:  # `~nobody/logs`
+            self.fail(f"{value}: there is no such user", param, ctx)
+        return super().convert(path, param, ctx)
 
 
 A_FILE, A_DIRECTORY, A_PATH = AnyPath(directory=False), AnyPath(file=False), AnyPath()
