@@ -159,6 +159,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+BOUND = re.compile(r"\{([01]),(\d+)\}\??")
 DONE = re.compile(rb"hash:[0-9a-f]{16}")  # what stands where a secret stood
 
 
@@ -185,16 +186,21 @@ class Shapes:
     def __init__(self, known: Iterable[bytes] = ()) -> None:
         rules = [*(Rule("known", f"({_literal(secret)})") for secret in known), *RULES]
         self._rules = [_compiled(rule) for rule in rules]
-        holds, openings = [rule.pattern for rule in rules], _openings(rules)
-        begins = [f"(?:{START_CUT})", *(beginning(rule.pattern) for rule in rules)]
+        holds, openings = [_loose(rule.pattern, 10) for rule in rules], [_at_end(pattern) for pattern in _openings(rules)]
+        begins = [f"(?:{START_CUT})", *(_loose(beginning(rule.pattern), 100) for rule in rules)]
         string_ends = rf'(?:"\s*(?:[,}}\]]|{_end()})|{_end()})'
         self.may_hold = _which(holds)
         """Something where a text can hold any secret at all: one pass, no positions."""
         self.in_json = _which([*holds, *map(_literal, ESCAPES)], [pattern + string_ends for pattern in begins])
         """What a JSON text may have: HOLDS a secret, one of its strings GOES_ON. One pass; nearly always nothing."""
-        self.in_text = _which(holds, [_at_end(pattern) for pattern in begins], [_at_end(pattern) for pattern in openings])
-        """The same of a text, and whether a secret has BEGUN at its end."""
-        self._begun = [_compile(_at_end(pattern)) for pattern in openings]
+        self._in_text = _which(holds, [_at_end(pattern) for pattern in begins])
+        self._has_begun = _which(openings)
+        self._begun = [_compile(pattern) for pattern in openings]
+
+    def in_text(self, text: bytes) -> Collection[int]:
+        """What a text may have: HOLDS a secret, GOES_ON; and whether a secret has BEGUN at its end."""
+        seen = self._in_text(text) or ()
+        return (*seen, BEGUN) if GOES_ON in seen and self._has_begun(text) else seen
 
     def rules(self) -> Iterator[tuple[Any, bool]]:
         """Each rule's pattern (group 1 is the secret) and whether its hash is salted, in their order."""
@@ -246,6 +252,14 @@ def _openings(rules: list[Rule]) -> list[str]:
     words = "|".join(opening(rule.pattern[len(START) :]).pattern for rule in rules if rule.pattern.startswith(START + "("))
     others = [opening(rule.pattern).pattern for rule in rules if not rule.pattern.startswith(START + "(")]
     return [f"{START}({words})", *others]
+
+
+def _loose(pattern: str, least: int) -> str:
+    """The pattern without upper bounds of `least` and more: it matches all that the pattern does, and more.
+
+    Each character that is counted is a state of the automaton, and any set of these another one: of some texts a MB took 8 s.
+    """
+    return BOUND.sub(lambda match: match[0] if int(match[2]) < least else "*" if match[1] == "0" else "+", pattern)
 
 
 def _at_end(pattern: str) -> str:
