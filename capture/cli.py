@@ -11,7 +11,6 @@ import click
 from capture import __version__
 from capture.files import Unusable
 
-HELP = ["-h", "--help"]
 COMMANDS = {  # what one needs first stands first; each is imported when it is used: a start takes 0.1 s instead of 0.3 s
     "run": "Run an agent and record it.",
     "up": "Run the proxy; print what to paste for an agent.",
@@ -87,11 +86,10 @@ def _drop_output() -> None:
 def command(name: str) -> click.Command:
     """The command of that name, from the file of that name."""
     found: click.Command = getattr(import_module(f"capture.commands.{name}"), name)
-    found.context_settings.setdefault("help_option_names", HELP)  # click remembers whose options it saw first
     return found
 
 
-@click.group(cls=Listed, context_settings={"help_option_names": HELP, "max_content_width": 100})
+@click.group(cls=Listed, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="capture")
 def cli() -> None:
     """Sees and keeps everything that AI agents say to their models and hear from them.

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from textual.pilot import Pilot
 
+from capture.cli import cli
 from capture.files import Unusable
 from capture.live.panes import Lines, SessionList, Talk
 from capture.live.top import WORK, Top
@@ -339,10 +341,6 @@ def _until(terminal: int, wanted: bytes | None) -> bytes:
 
 
 def test_without_a_terminal_the_command_says_what_to_do(tmp_path: Path) -> None:
-    from click.testing import CliRunner
-
-    from capture.commands.top import top
-
-    answer = CliRunner().invoke(top, [str(tmp_path)])
+    answer = CliRunner().invoke(cli, ["top", str(tmp_path)])
     assert answer.exit_code == 2
     assert "capture live" in answer.output
