@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +271,59 @@ def test_without_room_for_a_copy_one_line_says_so(parts: Path, monkeypatch: pyte
 
     monkeypatch.setattr("capture.rotating.shutil.copyfileobj", full)
     assert "set TMPDIR" in str(capture(parts, "prompts", "--rotated").exception)
+
+
+# -- logs of several machines, collected into one ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    logs = [tmp_path_factory.mktemp("machine") for _ in range(2)]
+    for seed, log in enumerate(logs, 1):
+        generate(Wanted(log, sessions=8, scale=SMALL, seed=seed))
+    return logs
+
+
+@pytest.fixture(scope="module", params=(0, 30, 5000, -700))
+def collected(request: pytest.FixtureRequest, machines: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both logs in the order in which they came, those of the second so many seconds late."""
+    out = tmp_path_factory.mktemp("collected")
+    for name in (FLOWS, LINES, ENDS):
+        came: list[tuple[float, int, bytes]] = []
+        for machine, log in enumerate(machines):
+            latest = 0.0
+            for line in (log / name).read_bytes().splitlines(keepends=True):
+                latest = max(latest, datetime.fromisoformat(json.loads(line)["t"]).timestamp() + machine * request.param)
+                came.append((latest, machine, line))
+        (out / name).write_bytes(b"".join(line for _, _, line in sorted(came, key=lambda each: each[:2])))
+    return out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("turns", "--mode", "all", "-n", EVERYTHING, "--engine", engine) for engine in ENGINES),
+        ("prompts", "-n", EVERYTHING),
+        ("pairs", "-n", EVERYTHING),
+        ("idle", "-n", EVERYTHING),
+        ("stats", "--by", "session"),
+        ("extract", "-"),
+        ("query", "SELECT * FROM turns", "--format", "json"),
+        ("query", "SELECT * FROM tool_calls", "--format", "json"),
+    ],
+    ids=" ".join,
+)
+def test_a_machine_that_lags_behind_changes_no_answer(machines: list[Path], collected: Path, words: tuple[str, ...]) -> None:
+    def rows(log: Path) -> list[dict[str, Any]]:
+        lines = capture(log, *words, *(() if words[0] in ("query", "extract") else ("--json",))).stdout.split("\n")
+        return [{name: value for name, value in json.loads(line).items() if name != "i"} for line in lines if line]
+
+    assert ordered(rows(collected)) == ordered([row for log in machines for row in rows(log)])
+
+
+def test_a_machine_that_lags_behind_is_no_finding(machines: list[Path], collected: Path) -> None:
+    def found(log: Path) -> Counter[str]:
+        rows = map(json.loads, capture(log, "check", "--json").stdout.splitlines())
+        return Counter(row["finding"] for row in rows if "finding" in row)
+
+    assert found(collected) == found(machines[0]) + found(machines[1])

@@ -24,6 +24,8 @@ class Nothing:
 
     due = NEVER  # when a line's time is later than this, `passed` has something to give
     known: set[str] = set()  # flows of which `before` has nothing more to give  # noqa: RUF012
+    tells_ends = False  # there are end records
+    lags = False  # machines were collected of which one lags behind the others: times do not tell what comes first
 
     def before(self, flow_id: str, t: str) -> Iterator[dict[str, Any]]:
         """What must be given before the first line of a flow is."""
@@ -41,20 +43,36 @@ class Nothing:
 class Log(Nothing):
     """A log directory's flow and end records from a time on; older flow records when a line names them."""
 
+    tells_ends = True
+
     def __init__(self, directory: Path, notes: Notes, since: str = "") -> None:
         self._directory = directory
         self._start = start_of(directory / FLOWS, later(since, -AHEAD)) if since else 0
         self._flows = records(directory / FLOWS, self._start, notes)
         self._ends = records(directory / ENDS, start_of(directory / ENDS, later(since, -AHEAD)) if since else 0, notes)
-        self._flow = next(self._flows, None)
-        self._end = next(self._ends, None)
+        self._begin()
+
+    def _begin(self) -> None:
         self.known: set[str] = set()  # flows given, or missing, and not ended
         self._older: Older | None = None
+        self._flow: dict[str, Any] | None = None  # the next ones
+        self._end: dict[str, Any] | None = None
+        # the latest time so far in each file: the files grew together, also where machines were collected of which one lags
+        self._now = self._flow_t = self._end_t = ""
+        self._fill()
         self._set_due()
 
+    def _fill(self) -> None:
+        """The next flow and end, where there are none at hand."""
+        if self._flow is None and (flow := next(self._flows, None)):
+            self._flow, self._flow_t = flow, max(self._flow_t, flow["t"])
+        if self._end is None and (end := next(self._ends, None)):
+            self._end, self._end_t = end, max(self._end_t, end["t"])
+
     def before(self, flow_id: str, t: str) -> Iterator[dict[str, Any]]:
-        limit = later(t, AHEAD)
-        while self._flow is not None and flow_id not in self.known and self._flow["t"] <= limit:
+        self._now = max(self._now, t)
+        limit = later(max(self._now, self._flow_t) if self.lags else self._now, AHEAD)
+        while self._flow is not None and flow_id not in self.known and self._flow_t <= limit:
             yield self._next_flow()
         if flow_id not in self.known:
             self.known.add(flow_id)
@@ -63,9 +81,10 @@ class Log(Nothing):
         self._set_due()
 
     def passed(self, t: str) -> Iterator[dict[str, Any]]:
-        while self._flow is not None and self._flow["t"] < t:
+        self._now = max(self._now, t)
+        while self._flow is not None and self._flow_t < self._now:
             yield self._next_flow()
-        while self._end is not None and later(self._end["t"], LINGER) < t:
+        while self._end is not None and later(self._end_t, self._linger) < self._now:
             yield self._next_end()
         self._set_due()
 
@@ -77,19 +96,26 @@ class Log(Nothing):
 
     def _next_flow(self) -> dict[str, Any]:
         assert self._flow is not None
-        found, self._flow = self._flow, next(self._flows, None)
+        found, self._flow = self._flow, None
+        self._fill()
         self.known.add(found["flow_id"])
         return found
 
     def _next_end(self) -> dict[str, Any]:
         assert self._end is not None
-        found, self._end = self._end, next(self._ends, None)
+        found, self._end = self._end, None
+        self._fill()
         self.known.discard(found["flow_id"])
         return found
 
     def _set_due(self) -> None:
-        flow = self._flow["t"] if self._flow else NEVER
-        self.due = min(flow, later(self._end["t"], LINGER)) if self._end else flow
+        flow = self._flow_t if self._flow else NEVER
+        self.due = min(flow, later(self._end_t, self._linger)) if self._end else flow
+
+    @property
+    def _linger(self) -> timedelta:
+        """Of machines that lag no end is too early: who reads keeps it until its flow's last line is there."""
+        return -AHEAD if self.lags else LINGER
 
     def _old(self, flow_id: str) -> dict[str, Any] | None:
         """A flow's record from before the time this reading began at."""

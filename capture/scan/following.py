@@ -47,17 +47,14 @@ class Arriving(Log):
         self._directory = directory or Path()
         self._arrived = (Arrived(), Arrived())
         self._flows, self._ends = self._arrived
-        self._flow = self._end = self._older = None
-        self.known = set()
-        self._set_due()
+        self._begin()
 
     def add(self, batch: Batch, notes: Notes, name: str) -> None:
         """Takes what a batch brings."""
         flows, ends = self._arrived
         flows.add(batch.flows, notes, name)
         ends.add(batch.ends, notes, name)
-        self._flow = self._flow or next(flows, None)
-        self._end = self._end or next(ends, None)
+        self._fill()
         self._set_due()
 
 

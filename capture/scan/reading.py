@@ -9,7 +9,7 @@ from capture.events import Event, MessageStarted, ReasoningDelta, TextDelta, Too
 from capture.files import parse, safe_name
 from capture.jsonl import loads
 from capture.scan.base import Lines, Notes
-from capture.scan.beside import Nothing
+from capture.scan.beside import AHEAD, LINGER, Nothing, later
 from capture.scan.pieces import COUNTS, PIECES, Block, piece
 from capture.scan.templates import BACKSLASH, COUNT, NAME, NOWHERE, QUOTE, TIME, Template, template, unescaped
 from capture.updates import Deltas
@@ -89,6 +89,9 @@ class Reading:
         self._runs: dict[str, Run] = {}  # by flow
         self._named: dict[bytes, Run] = {}  # by the end of the flow's name, where a template tells how its lines look
         self._parts: dict[str, list[dict[str, Any]]] = {}  # by flow: a frame whose parts are not all there yet
+        self._behind, self._look = "", ""  # a line before this time lags; when to look again
+        self._counts: dict[str, int] = {}  # by flow that has not ended: of its last line
+        self._early: dict[str, dict[str, Any]] = {}  # ends that came before their flows' last lines
         self._incoming: dict[str, bool | None] = {}  # by how metadata begins: from the server? None: the line is special
 
     def items(self, lines: Lines, join: bool = True) -> Iterator[Item]:
@@ -134,7 +137,13 @@ class Reading:
         if record is None or (self.sids is not None and record["sid"] not in self.sids):
             return said
         flow_id, t = record["flow_id"], record["t"]
-        if t > self.beside.due:
+        if self.beside.tells_ends:
+            self._counts[flow_id] = record["data_count"]
+        if t > self._look:
+            self._behind, self._look = later(t, -AHEAD), later(t, LINGER)
+        elif t < self._behind:
+            self.beside.lags = True
+        if t > self.beside.due or self.beside.lags:
             said += self._beside(self.beside.passed(t))
         run = self._runs.get(flow_id)
         if run is None and flow_id not in self.beside.known:
@@ -160,13 +169,18 @@ class Reading:
             else:
                 said += self._settled(whole)
                 said.append(whole)
+        if flow_id in self._early and self._is_over(self._early[flow_id]):
+            said += self._ended(self._early.pop(flow_id))
         return said
 
     def _settled(self, record: dict[str, Any]) -> Iterator[Item]:
         """What still waits of a session, before a record that may begin or end its turn: a stream that was cut ends in nothing."""
         if record["event"].startswith(TURNING):
-            for run in [run for run in self._runs.values() if run.sid == record["sid"]]:
-                yield from self._drop(run.flow_id).items()
+            sid = record["sid"]
+            for end in [end for end in self._early.values() if end.get("sid") == sid and end["t"] <= record["t"]]:  # one machine's
+                yield from self._ended(self._early.pop(end["flow_id"]))
+            for run in [run for run in self._runs.values() if run.sid == sid]:
+                yield from self._let_go(run).items()
 
     def _begin(self, run: Run, raw: bytes) -> Iterator[Item]:
         """Holds a new run; gives the oldest one when there are too many."""
@@ -190,8 +204,20 @@ class Reading:
 
     def settled(self) -> Iterator[Item]:
         """The runs of pieces that waited for more."""
-        for flow_id in list(self._runs):
-            yield from self._drop(flow_id).items()
+        for run in list(self._runs.values()):
+            yield from self._let_go(run).items()
+
+    def _let_go(self, run: Run) -> Run:
+        """A run that may be the last of its flow."""
+        if self.beside.tells_ends:
+            self._counts[run.flow_id] = self._count(run.flow_id)
+        return self._drop(run.flow_id)
+
+    def _count(self, flow_id: str) -> int:
+        """That of the last line of a flow so far; -1 when there was none."""
+        run = self._runs.get(flow_id)
+        last = parse(run.latest) if run is not None and isinstance(run.latest, bytes) else None
+        return max(self._counts.get(flow_id, -1), int((last or {}).get("data_count", -1)))
 
     def rest(self) -> Iterator[Item]:
         """The flow and end records that waited for later lines, when there are none now."""
@@ -204,17 +230,35 @@ class Reading:
             yield from held
         self._parts.clear()
         yield from self.rest()
+        for end in self._early.values():
+            yield from self._ended(end)
+        self._early.clear()
 
     def _beside(self, records: Iterator[dict[str, Any]]) -> Iterator[Item]:
         """Flow and end records; before an end what still waited of its flow."""
         for record in records:
             if self.sids is not None and record.get("sid") not in self.sids:
                 continue
-            if "outcome" in record:
-                if record["flow_id"] in self._runs:
-                    yield from self._drop(record["flow_id"]).items()
-                yield from self._parts.pop(record["flow_id"], ())
-            yield record
+            if "outcome" not in record:
+                yield record
+            elif self.beside.lags and not self._is_over(record):
+                self._early[record["flow_id"]] = record
+            else:
+                yield from self._ended(record)
+
+    def _ended(self, end: dict[str, Any]) -> Iterator[Item]:
+        """An end, behind what still waited of its flow."""
+        flow_id = end["flow_id"]
+        if flow_id in self._runs:
+            yield from self._drop(flow_id).items()
+        yield from self._parts.pop(flow_id, ())
+        self._counts.pop(flow_id, None)
+        yield end
+
+    def _is_over(self, end: dict[str, Any]) -> bool:
+        """Whether the last line of a flow was given, as its end counts them."""
+        lines = end.get("lines")
+        return not isinstance(lines, int) or self._count(end["flow_id"]) + 1 >= lines
 
     def _record(self, offset: int, raw: bytes) -> dict[str, Any] | None:
         """The record of a line; None, and noted, when it is none."""
