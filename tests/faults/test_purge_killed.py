@@ -41,15 +41,20 @@ def test_a_purge_killed_at_any_moment_leaves_a_whole_log_that_the_next_one_finis
         put(writer, f"kept-{number}", 10, lines=20)
     proxy = Proxy(tmp_path, confdir)
     talk = Talk(proxy, origin, "session-live", "pear")
-    kept, kills, ended = of(proxy.directory, "kept"), times(4, 60), 0
+    kept, kills, ended, took = of(proxy.directory, "kept"), times(4, 60), 0, 0.0
     words = [sys.executable, "-m", "capture", "purge", "--dir", str(proxy.directory), "--older-than", "20h", "--yes"]
-    for run in range(kills):
+    for run in range(-1, kills + 1):
         for number in range(DOOMED):
             put(writer, f"doomed-{run}-{number}", 100, lines=20)
+        began = time.monotonic()
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0.2, 0.45))  # the random moment: nothing is waited for
-        process.kill()
-        ended += process.wait() == 0
+        if run > 0:
+            time.sleep(chance.uniform(0.3, 1.0) * took)  # the random moment: nothing is waited for
+            process.kill()
+            ended += process.wait() == 0
+        else:  # the first two are not disturbed: how long the next ones will take
+            process.wait()
+            took = time.monotonic() - began
         assert of(proxy.directory, "kept") == kept
         until(partial(went_on, [talk], [talk.heard + 100]), "the client to be served")
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -64,6 +69,7 @@ def test_a_purge_killed_at_any_moment_leaves_a_whole_log_that_the_next_one_finis
     assert numbers == list(range(count))
     proxy.end()
     writer.close()
+    assert ended < kills
     record_property("runs", kills)
     record_property("purges killed", kills - ended)
     record_property("lines of others lost or doubled", 0)
