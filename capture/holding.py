@@ -47,7 +47,7 @@ class _Channel:
     inside: bool = False  # the hash of a secret was written that has not ended
     seen: Collection[int] = ()  # what the text has (`capture.shapes`): HOLDS, GOES_ON, BEGUN
     places: list[Found] = field(default_factory=list)  # of the secrets in `text`
-    looked: bool = True  # since it grew
+    looked: bool = True  # since it grew, or was trimmed
     _begun: int | None = None  # not asked for yet
 
     @property
@@ -92,6 +92,8 @@ class _Channel:
 
     def trim(self) -> None:
         """Forgets what no rule looks back to; nothing waits."""
+        if not self.looked:  # it has not grown since
+            return
         text, begun = self.text, self.begun - self.base
         over = [place.stop for place in self.places if place.stop <= begun]
         keep = max(begun - LOOK_BACK, *over[-1:], 0)
@@ -174,8 +176,7 @@ class Holding[T]:
         """Nothing waits: only texts are kept that end in a beginning, or inside a secret."""
         self._channels = {key: each for key, each in self._channels.items() if each.stays}
         for channel in self._channels.values():
-            if channel.looked:  # it grew since it was trimmed
-                channel.trim()
+            channel.trim()
 
     def _begin(self) -> None:
         """Channels with what the last frame added to them: it ends in no beginning, but says whether a word begins behind it."""

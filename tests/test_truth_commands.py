@@ -321,6 +321,23 @@ def test_a_machine_that_lags_behind_changes_no_answer(machines: list[Path], coll
     assert ordered(rows(collected)) == ordered([row for log in machines for row in rows(log)])
 
 
+def test_a_machine_that_lags_behind_changes_nothing_for_processes_that_share_a_pass(
+    collected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [json.loads(line) for line in capture(collected, "extract", "-").stdout.split("\n") if line]
+    monkeypatch.setattr("capture.extract.sharing.processes", lambda *_: 3)
+    shared = [json.loads(line) for line in capture(collected, "extract", "-").stdout.split("\n") if line]
+    assert ordered(shared) == ordered(alone) != []
+
+
+def test_a_session_of_a_machine_that_lags_behind_is_what_it_is_alone(machines: list[Path], collected: Path) -> None:
+    for log in machines:
+        for sid in sorted({json.loads(line)["sid"] for line in (log / FLOWS).read_bytes().splitlines()})[::2]:
+            words = ("turns", "--mode", "all", "-n", EVERYTHING, "--session", sid)
+            for engine in ("auto", "index"):
+                assert ask(collected, *words, "--engine", engine) == ask(log, *words)
+
+
 def test_a_machine_that_lags_behind_is_no_finding(machines: list[Path], collected: Path) -> None:
     def found(log: Path) -> Counter[str]:
         rows = map(json.loads, capture(log, "check", "--json").stdout.splitlines())

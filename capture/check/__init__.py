@@ -32,7 +32,7 @@ def checked(source: Source, asked: Filter, engine: str = "auto", *, deep: bool =
     report = Report(asked.within)
     check = Check(report, log, living, calls)
     raw = check.lines(ENGINES[chosen(source, Holds.ALL, engine)](source, Wanted(Holds.ALL), notes), notes, source.name, sids)
-    check.run(Reading(source.name, log, Log(log, notes) if log else Nothing(), notes, sids).items(raw))
+    check.run(Reading(source.name, log, Log(log, notes, sids=sids) if log else Nothing(), notes, sids).items(raw))
     whole = not (asked.session or asked.since or asked.until)
     note_bad_lines(report, notes, bool(living), whole)
     if deep and log:

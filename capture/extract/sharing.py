@@ -175,8 +175,9 @@ def placed(items: Iterable[Item], kinds: Iterable[Kind], within: Within) -> Iter
 
 def _items(source: Source, mine: Share, notes: Notes) -> Iterator[Item]:
     aside = notes if mine.number == 0 else Notes()  # what all processes notice is told by one
-    beside = Log(source.log, aside) if source.log else Nothing()
-    reading = Reading(source.name, source.log, beside, notes, cast(frozenset[str], mine))
+    sids = cast(frozenset[str], mine)
+    beside = Log(source.log, aside, sids=sids) if source.log else Nothing()
+    reading = Reading(source.name, source.log, beside, notes, sids)
     return reading.items(_lines(source, mine, notes))
 
 

@@ -121,7 +121,7 @@ def _time_at(source: Source, start: int) -> str:
 
 def _reading(source: Source, notes: Notes, sids: frozenset[str] | None, since: str = "") -> Reading:
     log = source.log
-    return Reading(source.name, log, Log(log, notes, since) if log else Nothing(), notes, sids)
+    return Reading(source.name, log, Log(log, notes, since, sids) if log else Nothing(), notes, sids)
 
 
 def _folded(items: Iterator[Item]) -> Iterator[Usage]:

@@ -41,15 +41,16 @@ class Nothing:
 
 
 class Log(Nothing):
-    """A log directory's flow and end records from a time on; older flow records when a line names them."""
+    """A log directory's flow and end records from a time on; older flow records when a line names them. `sids`: only theirs."""
 
     tells_ends = True
 
-    def __init__(self, directory: Path, notes: Notes, since: str = "") -> None:
+    def __init__(self, directory: Path, notes: Notes, since: str = "", sids: frozenset[str] | None = None) -> None:
         self._directory = directory
         self._start = start_of(directory / FLOWS, later(since, -AHEAD)) if since else 0
-        self._flows = records(directory / FLOWS, self._start, notes)
-        self._ends = records(directory / ENDS, start_of(directory / ENDS, later(since, -AHEAD)) if since else 0, notes)
+        ends = start_of(directory / ENDS, later(since, -AHEAD)) if since else 0
+        self._flows = records(directory / FLOWS, self._start, notes, sids)
+        self._ends = records(directory / ENDS, ends, notes, sids)
         self._begin()
 
     def _begin(self) -> None:
@@ -159,8 +160,8 @@ class Older:
         self._floor = low
 
 
-def records(path: Path, start: int, notes: Notes) -> Iterator[dict[str, Any]]:
-    """The records of a file of flows or ends; what is none is noted."""
+def records(path: Path, start: int, notes: Notes, sids: frozenset[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The records of a file of flows or ends, of these sessions or all; what is none is noted."""
     try:
         file = open(path, "rb", buffering=BUFFER)  # noqa: SIM115 (closed by the `with` below)
     except FileNotFoundError:
@@ -171,7 +172,8 @@ def records(path: Path, start: int, notes: Notes) -> Iterator[dict[str, Any]]:
         for raw in file:
             record = parse(raw)
             if record is not None and isinstance(record.get("flow_id"), str) and isinstance(record.get("t"), str):
-                yield record
+                if sids is None or record.get("sid") in sids:
+                    yield record
             elif raw.strip():
                 notes.add(str(path), offset, "a torn line" if raw[-1:] != b"\n" else "no record")
             offset += len(raw)

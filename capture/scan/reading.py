@@ -237,8 +237,6 @@ class Reading:
     def _beside(self, records: Iterator[dict[str, Any]]) -> Iterator[Item]:
         """Flow and end records; before an end what still waited of its flow."""
         for record in records:
-            if self.sids is not None and record.get("sid") not in self.sids:
-                continue
             if "outcome" not in record:
                 yield record
             elif self.beside.lags and not self._is_over(record):
