@@ -130,6 +130,19 @@ class _Held[T]:
     pieces: list[_Piece]
 
 
+@dataclass(frozen=True, slots=True)
+class _Alone[T]:
+    """The first frame to wait, with one piece. Nearly always the next one shows that it was the beginning of nothing."""
+
+    payload: bytes
+    tag: T
+    since: float
+    shapes: Shapes
+    key: Hashable
+    name: str
+    text: str
+
+
 class Holding[T]:
     """The frames of one flow, in their order: `tag` is given back with each payload, secrets out, as soon as it may be written."""
 
@@ -139,38 +152,80 @@ class Holding[T]:
         self._pieces = pieces
         self._channels: dict[Hashable, _Channel] = {}  # none as long as no text ends in a beginning
         self._last = b""  # the last frame
+        self._alone: _Alone[T] | None = None  # none else waits then, and there are no channels
         self._held: list[_Held[T]] = []
         self._bytes = 0  # in the frames that wait
 
     @property
     def waiting(self) -> bool:
         """Whether a frame waits."""
-        return bool(self._held)
+        return bool(self._held) or self._alone is not None
 
     def feed(self, payload: bytes, tag: T, now: float) -> list[tuple[bytes, T]]:
         """What may be written now that this frame is there, secrets out."""
+        alone = self._alone
+        if alone is None:
+            return self._feed(payload, tag, now)
+        if self._is_settled(alone, payload):
+            self._alone, self._last = None, payload
+            return [(alone.payload, alone.tag), (payload, tag)]
+        return [*self._join(alone, now), *self._feed(payload, tag, now)]
+
+    def due(self, now: float) -> list[tuple[bytes, T]]:
+        """What has waited long enough."""
+        if self._alone:
+            return self._join(self._alone, now) if now - self._alone.since >= HOLD else []
+        return self._free(now) if self._held and now - self._held[0].since >= HOLD else []
+
+    def rest(self) -> list[tuple[bytes, T]]:
+        """All that waits; a text may go on all the same, so what has begun is taken out, and it is known how it began."""
+        out = self._join(self._alone, self._alone.since) if self._alone else []
+        out += [self._write(held, given_up=True) for held in self._held]
+        self._held, self._bytes = [], 0
+        self._forget()
+        return out
+
+    def _feed(self, payload: bytes, tag: T, now: float) -> list[tuple[bytes, T]]:
         seen = self._redactor.in_json(payload)
         if not self._channels and not self._held:
             if not seen:
                 self._last = payload
                 return [(payload, tag)]  # nearly all frames
+            said = self._pieces(payload) if HOLDS not in seen and len(payload) <= LONG else []
+            if len(said) == 1:
+                text = _encoded(said[0][2])
+                if self._redactor.surely_begun(text):
+                    self._alone = _Alone(payload, tag, now, self._redactor.shapes, *said[0])
+                    return []
+                if not self._redactor.in_text(text):  # what ends so is no text that goes on, but the name of a model: `gpt-4.1`
+                    self._last = payload
+                    return [(payload, tag)]
             self._begin()
+        return self._take(payload, tag, now, now, HOLDS in seen)
+
+    def _is_settled(self, alone: _Alone[T], payload: bytes) -> bool:
+        """Whether this frame, and the one that waits alone, hold nothing of a secret: all of their text is searched at once."""
+        if len(payload) > LONG or alone.shapes is not self._redactor.shapes:
+            return False
+        said = self._pieces(payload)
+        if len(said) != 1 or said[0][0] != alone.key:
+            return False
+        return not self._redactor.in_json(b'%b,"%b"' % (payload, _encoded(alone.text + said[0][2])))
+
+    def _join(self, alone: _Alone[T], now: float) -> list[tuple[bytes, T]]:
+        """Reads the frame that waits alone with what came before it."""
+        self._alone = None
+        self._begin()
+        learned = alone.shapes is not self._redactor.shapes  # a secret that it may hold, while it waited
+        return self._take(alone.payload, alone.tag, alone.since, now, learned)
+
+    def _take(self, payload: bytes, tag: T, since: float, now: float, holds: bool) -> list[tuple[bytes, T]]:
+        """Adds a frame to the channels. Gives back what may be written."""
         self._last = payload
         pieces = [self._add(*said) for said in self._pieces(payload)]
-        self._held.append(_Held(payload, tag, now, self._redactor.shapes, HOLDS in seen, pieces))
+        self._held.append(_Held(payload, tag, since, self._redactor.shapes, holds, pieces))
         self._bytes += len(payload)
         return self._free(now if self._bytes <= MAX_HELD else now + 2 * HOLD)
-
-    def due(self, now: float) -> list[tuple[bytes, T]]:
-        """What has waited long enough."""
-        return self._free(now) if self._held and now - self._held[0].since >= HOLD else []
-
-    def rest(self) -> list[tuple[bytes, T]]:
-        """All that waits; a text may go on all the same, so what has begun is taken out, and it is known how it began."""
-        out = [self._write(held, given_up=True) for held in self._held]
-        self._held, self._bytes = [], 0
-        self._forget()
-        return out
 
     def _forget(self) -> None:
         """Nothing waits: only texts are kept that end in a beginning, or inside a secret."""
@@ -181,7 +236,7 @@ class Holding[T]:
     def _begin(self) -> None:
         """Channels with what the last frame added to them: it ends in no beginning, but says whether a word begins behind it."""
         for key, _, text in self._pieces(self._last) if self._last else ():
-            self._channels[key] = _Channel(self._redactor, text[-LOOK_BACK:].encode("utf-8", "surrogatepass"))
+            self._channels[key] = _Channel(self._redactor, _encoded(text[-LOOK_BACK:]))
 
     def _add(self, key: Hashable, name: str, text: str) -> _Piece:
         channel = self._channels.get(key)
@@ -192,7 +247,7 @@ class Holding[T]:
                 self._channels.pop(next(over, idle[0] if idle else None), None)
             channel = self._channels[key] = _Channel(self._redactor)
         start = channel.end
-        channel.add(text.encode("utf-8", "surrogatepass"))
+        channel.add(_encoded(text))
         channel.waiting += 1
         return _Piece(channel, name, text, start, channel.end)
 
@@ -234,7 +289,7 @@ class Holding[T]:
         told, channel.inside = channel.inside, False
         if not (channel.places or alone or BEGUN in channel.seen):
             return None
-        data, at, out = piece.text.encode("utf-8", "surrogatepass"), piece.start, []
+        data, at, out = _encoded(piece.text), piece.start, []
         for start, stop, salted in self._secrets(piece, given_up, told, alone):
             if stop <= piece.start or start >= piece.stop:
                 continue
@@ -251,7 +306,7 @@ class Holding[T]:
         channel = piece.channel
         places = [Found(start + channel.base, stop + channel.base, salted) for start, stop, salted in channel.places]
         if alone:  # it may be no text that goes on
-            own = self._redactor.places(piece.text.encode("utf-8", "surrogatepass"))
+            own = self._redactor.places(_encoded(piece.text))
             places += [Found(start + piece.start, stop + piece.start, salted) for start, stop, salted in own]
         long = channel.end - channel.begun > LONG
         goes_on = told and channel.begun < piece.start
@@ -268,7 +323,7 @@ def _rewritten(payload: bytes, changes: list[tuple[_Piece, str]]) -> bytes:
     taken: dict[tuple[int, int], bytes] = {}
     for piece, clean in changes:
         if piece.name == PLAIN:
-            return clean.encode("utf-8", "surrogatepass")
+            return _encoded(clean)
         places = list(_strings(payload, piece))
         if not places:
             return unredacted("NotFound", len(payload))
@@ -286,7 +341,7 @@ def _strings(payload: bytes, piece: _Piece) -> Iterator[tuple[int, int]]:
     if piece.name in (ITSELF, IN_LIST):
         yield from (match.span() for match in STRING.finditer(payload) if _is(match[0], piece.text))
         return
-    name = rb'"' + re.escape(piece.name.encode("utf-8", "surrogatepass")) + rb'"\s*:\s*'
+    name = rb'"' + re.escape(_encoded(piece.name)) + rb'"\s*:\s*'
     for match in re.finditer(name, payload):
         string = STRING.match(payload, match.end())
         if string and _is(string[0], piece.text):
@@ -305,6 +360,10 @@ def _quoted(text: str) -> bytes:
         return orjson.dumps(text)
     except orjson.JSONEncodeError:  # half a surrogate pair
         return json.dumps(text).encode()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _decoded(data: bytes) -> str:

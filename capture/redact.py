@@ -112,6 +112,13 @@ class Redactor:
         except Exception:
             return IN_DOUBT
 
+    def surely_begun(self, text: bytes) -> bool:
+        """Whether a secret has BEGUN, as the end of the text shows at a glance; if not, `in_text` knows."""
+        try:
+            return self.shapes.surely_begun(text)
+        except Exception:
+            return False
+
     def places(self, data: bytes) -> list[Found]:
         """Where the secrets of a text stand, from left to right; those that overlap are one. If in doubt, all of it."""
         try:

@@ -196,11 +196,16 @@ class Shapes:
         self._in_text = _which(holds, [_at_end(pattern) for pattern in begins])
         self._has_begun = _which(openings)
         self._begun = [_compile(pattern) for pattern in openings]
+        self._begun_in = lru_cache(maxsize=1 << 12)(lambda end: bool(self._has_begun(b"_" + end)))
 
     def in_text(self, text: bytes) -> Collection[int]:
         """What a text may have: HOLDS a secret, GOES_ON; and whether a secret has BEGUN at its end."""
         seen = self._in_text(text) or ()
         return (*seen, BEGUN) if GOES_ON in seen and self._has_begun(text) else seen
+
+    def surely_begun(self, text: bytes) -> bool:
+        """Whether a secret has begun, as the last two characters alone show; mostly it is a word of which one letter is there."""
+        return self._begun_in(text[-2:])
 
     def rules(self) -> Iterator[tuple[Any, bool]]:
         """Each rule's pattern (group 1 is the secret) and whether its hash is salted, in their order."""

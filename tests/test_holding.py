@@ -91,12 +91,14 @@ def test_what_is_written_of_any_pieces_is_what_is_written_of_the_whole(name: str
 def shown(pieces: Iterable[tuple[str, float]]) -> str:
     """What is written of pieces with a pause (seconds) before each, where it is looked every 50 ms who has waited long enough."""
     holding: Holding[float] = Holding(REDACTOR, pieces_of)
-    now, out = 0.0, list[tuple[bytes, float]]()
+    now, fed, out = 0.0, list[float](), list[tuple[bytes, float]]()
     for piece, pause in pieces:
         for _ in range(round(pause / 0.05)):
             now += 0.05
             out += holding.due(now)
-            assert not holding.waiting or now - holding._held[0].since < HOLD
+            assert holding.waiting == (len(out) < len(fed))
+            assert not holding.waiting or now - fed[len(out)] < HOLD
+        fed.append(now)
         out += holding.feed(frame(piece), now, now)
     return said(payload for payload, _ in [*out, *holding.rest()])
 
@@ -231,3 +233,26 @@ def test_channels_that_stopped_inside_a_secret_are_not_kept_without_end() -> Non
         holding.feed(frame(f"use {SHAPES['anthropic api']}", of=number), None, 3.0 * number)
         holding.due(3.0 * number + HOLD)
     assert len(holding._channels) <= MAX_CHANNELS
+
+
+def test_a_secret_that_is_learned_while_a_frame_waits_is_taken_out_of_all_of_it() -> None:
+    """Also where no text stands that goes on in the next frames."""
+    redactor, known = Redactor(b"salt"), "kJ8sd7-opaque-Lm2ksi"
+    holding: Holding[int] = Holding(redactor, pieces_of)
+    payload = orjson.dumps({"of": 0, "text": "and s", "beside": known})
+    assert holding.feed(payload, 1, 0.0) == []
+    redactor.learn([("x-api-key", known)])
+    written = b"".join(payload for payload, _ in holding.feed(frame("o on"), 2, 0.1))
+    assert known.encode() not in written
+    assert b"and s" in written
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1", "gpt-4o-2024-08-06", "gemini-2.0-flash-001", "kimi-k2-s"])
+def test_a_name_that_ends_like_the_beginning_of_a_secret_holds_no_frame_back(model: str) -> None:
+    """It stands in every frame, and is no text that goes on."""
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
+    payloads = [orjson.dumps({"text": text, "model": model}) for text in ("Some", " words", " of", " it")]
+    assert REDACTOR.in_json(payloads[0])
+    assert [holding.feed(payload, number, 0.0) for number, payload in enumerate(payloads)] == [
+        [(payload, number)] for number, payload in enumerate(payloads)
+    ]
