@@ -25,6 +25,7 @@ POLL = 0.05  # seconds between two looks at a followed file
 READ = 4 << 20  # bytes of a followed file read at once
 CHOOSE = "choose another with SSE_LOG_DIR or --dir"
 A_LOG = ("proxies", *FILES.values())  # a directory with one of these is a log
+type Parts = list[tuple[Path, int]]  # files, each with the byte offset from which on it counts, the oldest first
 ANYTHING = ("*",)
 
 
@@ -209,11 +210,36 @@ def rotated(directory: Path, name: str) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def size_of(path: Path) -> int:
+def parts_since(path: Path, inode: int, offset: int) -> Parts:
+    """Where all stands that was written to a file since it was this one and had `offset` bytes.
+
+    Rotation may have put it aside since, and others after it. Of one that is gone nothing is left but what was begun anew.
+    """
+    if not inode or _stat(path).st_ino == inode:
+        return [(path, offset)]
+    parts = sorted(((_stat(part), part) for part in rotated(path.parent, path.name)), key=lambda part: part[0].st_mtime_ns)
+    at = next((at for at, (found, _) in enumerate(parts) if found.st_ino == inode), None)
+    if at is None:
+        return [(path, 0)]
+    return [(parts[at][1], offset), *((part, 0) for _, part in parts[at + 1 :]), (path, 0)]
+
+
+def inode_of(path: Path) -> int:
+    """0 when there is no such file."""
+    return _stat(path).st_ino
+
+
+def _stat(path: Path) -> os.stat_result:
+    """All zeros when there is no such file."""
     try:
-        return path.stat().st_size
+        return path.stat()
     except OSError:
-        return 0
+        return os.stat_result((0,) * 10)
+
+
+def size_of(path: Path) -> int:
+    """0 when there is no such file."""
+    return _stat(path).st_size
 
 
 def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:

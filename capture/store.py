@@ -14,7 +14,7 @@ writes, the next start moves the fragment to `<file>.bad`. Readers never look pa
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import islice
 from mmap import ACCESS_READ, mmap
@@ -26,7 +26,7 @@ from capture.files import (
     CHOOSE,
     ERRORS,
     FILES,
-    LINES,
+    Parts,
     Unusable,
     inside,
     is_ordinary,
@@ -36,7 +36,7 @@ from capture.files import (
     safe_name,
     size_of,
 )
-from capture.jsonl import VERSION, Blob, Entry, Record, dumps, local_time
+from capture.jsonl import VERSION, Blob, Entry, Kind, Record, dumps, local_time
 from capture.presence import Presence
 from capture.purges import Gate, Notice
 from capture.syncing import Syncer
@@ -80,17 +80,17 @@ class LogWriter:
             self._gate = Gate(self.directory)
             self._error_file = Appender(self.directory / ERRORS)
             self._error_file.open()
+            self._central = {kind: Appender(self.directory / name) for kind, name in FILES.items()}
+            for file in self._central.values():
+                file.open()
             self.presence = Presence(self.directory, proxy)
             if self.presence.alone:
                 for name in (*FILES.values(), ERRORS):
                     self._repair(self.directory / name)
                 for draft in (self.directory / "bodies").glob(".*-*"):  # of a kill between its writing and its naming
                     draft.unlink(missing_ok=True)
-            self._central = {kind: Appender(self.directory / name) for kind, name in FILES.items()}
-            for file in self._central.values():
-                file.open()
-            for orphan, since in self.presence.orphans():
-                self._end_orphan(orphan, since)
+            for orphan, parts in self.presence.orphans():
+                self._end_orphan(orphan, parts)
             self.flush()
             self.presence.forget()
         except OSError as error:
@@ -176,7 +176,7 @@ class LogWriter:
         self._blobs = deque((blob, sid) for blob, sid in self._blobs if not notice.covers(sid))
         self._gone |= open_ones
         with suppress(OSError, Unusable):
-            self.presence.say_again(self._central, self._open_flows())
+            self._begin_anew(self._central)
         if open_ones:
             count = f"{len(open_ones)} open flow" + ("" if len(open_ones) == 1 else "s")
             self._complain("purge", f"{count} of purged sessions: not recorded further", "their next request is recorded again")
@@ -277,9 +277,12 @@ class LogWriter:
         self._sids = {flow_id: sid for flow_id, sid in self._sids.items() if flow_id in self._flows}
         self._complain("disk", f"{records} records could not be written to sse_logs/", "the central log has them")
 
-    def _open_flows(self) -> dict[str, str]:
-        """Flow → session."""
-        return {flow_id: self._sids[flow_id] for flow_id in self._flows}
+    def _begin_anew(self, kinds: Collection[Kind]) -> None:
+        """Opens these central files, and says that they are new. Raises OSError, Unusable."""
+        with suppress(OSError, Unusable):  # the flush that follows tries again, and says so
+            for kind in kinds:
+                self._central[kind].open()
+        self.presence.say_again(kinds, {flow_id: self._sids[flow_id] for flow_id in self._flows})
 
     def _look(self) -> OSError | None:
         """Begins files anew that were deleted or renamed away; our presence as well."""
@@ -294,7 +297,7 @@ class LogWriter:
         try:
             self._gate.look()
             if kinds or self.presence.moved():
-                self.presence.say_again(kinds, self._open_flows())
+                self._begin_anew(kinds)
         except (OSError, Unusable) as problem:
             return as_error(problem)
         for file in [file for file in (*self._central.values(), self._error_file) if file.was_cut]:
@@ -342,9 +345,10 @@ class LogWriter:
             what = f"{path.name} ended in a torn line of {torn} bytes"
             self.error("start", what, f"moved to {path.name}.bad; nothing else was touched")
 
-    def _end_orphan(self, flow: dict[str, Any], since: int) -> None:
+    def _end_orphan(self, flow: dict[str, Any], parts: Parts) -> None:
+        """`parts`: of the file of lines, where its lines stand."""
         flow_id, sid = flow["flow_id"], flow["sid"]
-        lines = self._complete(flow, since)
+        lines = self._complete(flow, parts)
         fields = {
             "t": local_time(self._now()),
             "flow_id": flow_id,
@@ -356,14 +360,14 @@ class LogWriter:
         self.write(Record("flow_ends", sid, flow_id, {**fields, "error": "the proxy was killed", "v": VERSION}))
         self.error("start", "a flow had no end: its proxy was killed", "its end record says killed", flow_id)
 
-    def _complete(self, flow: dict[str, Any], since: int) -> int:
+    def _complete(self, flow: dict[str, Any], parts: Parts) -> int:
         """How many lines an orphan has; those that the kill kept from its own file (it is written last) are appended there."""
         flow_id, own = flow["flow_id"], self._flow_file(flow["sid"], flow["flow_id"])
         self._repair(own.path)
         if not size_of(own.path) and "t" in flow:
             own.add(dumps(flow))
-        there, lines = last_count(own.path, flow_id) + 1, last_count(self.directory / LINES, flow_id, since) + 1
-        missing = islice(_backwards(self.directory / LINES, flow_id, since), max(0, lines - there))
+        there, lines = last_count([(own.path, 0)], flow_id) + 1, last_count(parts, flow_id) + 1
+        missing = islice(_backwards(parts, flow_id), max(0, lines - there))
         for _, line in reversed(list(missing)):
             own.add(line)
         self._touched[flow_id] = own
@@ -381,13 +385,18 @@ def _write_whole(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def last_count(path: Path, flow_id: str, since: int = 0) -> int:
-    """The highest data_count of a flow in a file of lines, from a byte offset on; -1 when it has none."""
-    return next((count for count, _ in _backwards(path, flow_id, since)), -1)
+def last_count(parts: Parts, flow_id: str) -> int:
+    """The highest data_count of a flow in files of lines, the oldest first; -1 when it has none."""
+    return next((count for count, _ in _backwards(parts, flow_id)), -1)
 
 
-def _backwards(path: Path, flow_id: str, since: int) -> Iterator[tuple[int, bytes]]:
-    """(data_count, line) of a flow's line records in a file, the last first, back to a byte offset."""
+def _backwards(parts: Parts, flow_id: str) -> Iterator[tuple[int, bytes]]:
+    """(data_count, line) of a flow's line records in files, the last first."""
+    return (found for path, since in reversed(parts) for found in _backwards_in(path, flow_id, since))
+
+
+def _backwards_in(path: Path, flow_id: str, since: int) -> Iterator[tuple[int, bytes]]:
+    """The same in one file, back to a byte offset."""
     size = size_of(path)
     if not size:
         return

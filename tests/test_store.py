@@ -26,6 +26,7 @@ from capture.jsonl import Blob, Record
 from capture.presence import living
 from capture.reader import LogReader
 from capture.records import EndRecord
+from capture.rotating import rotate
 from capture.store import LogWriter
 
 ROOT = Path(__file__).parent.parent
@@ -177,7 +178,7 @@ def test_lines_that_are_no_records_are_passed_over(lines: list[bytes]) -> None:
         path.write_bytes(b"".join(line + b"\n" for line in lines) + b'{"half":')
         found = list(LogReader(Path(name)).lines())
         assert found == [orjson.loads(line) for line in lines if line.startswith(b"{") and line != b"{"]
-        assert store.last_count(path, "flow-1") == -1
+        assert store.last_count([(path, 0)], "flow-1") == -1
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
@@ -850,6 +851,55 @@ def test_a_flow_whose_record_was_renamed_away_has_an_end_when_its_proxy_is_kille
     ends = sorted((end["flow_id"], end["outcome"], end.get("lines")) for end in LogReader(log).ends())
     said = 0 if moved == "directory" else 2  # a flow that said nothing since has its lines in the old directory only
     assert ends == [("cut", "killed", 3), ("ended", "complete", None), ("silent", "killed", said)]
+
+
+@pytest.mark.row(11, 17)
+@pytest.mark.parametrize("before", ["a renaming that was seen", "our own rotation", "nothing"])
+def test_flows_have_one_end_though_the_proxy_is_killed_before_it_sees_that_its_files_were_renamed(
+    tmp_path: Path, before: str
+) -> None:
+    """It looks once a second: the old files have what it wrote until then."""
+    clock, renamings = [1000.0], iter(range(1, 9))
+
+    def rename() -> None:
+        number = next(renamings)
+        for name in files.FILES.values():
+            (tmp_path / name).rename(tmp_path / f"{name}.{number}")
+
+    writer = LogWriter(tmp_path, {}, now=lambda: clock[0])
+    for flow in ("long", "ended", "of old"):
+        writer.write(flow_record(flow, proxy=writer.presence.id))
+        writer.write(line_record(0, flow))
+    writer.flush()
+    if before == "a renaming that was seen":
+        rename()
+        later(clock)
+    elif before == "our own rotation":
+        assert len(rotate(tmp_path, over=0, now=1000.0)) == 3
+    writer.flush()
+    writer.write(line_record(1, "long"))
+    writer.write(end_record("of old"))
+    writer.write(flow_record("young", proxy=writer.presence.id))
+    writer.write(line_record(0, "young"))
+    writer.flush()
+    rename()
+    writer.write(line_record(1, "young"))
+    writer.write(end_record("ended"))
+    writer.flush()
+    assert not (tmp_path / files.FLOWS).exists()  # it has not looked
+    os.close(writer.presence._descriptor)  # as a kill does: the lock is gone, the file is not
+    own = tmp_path / "sse_logs" / "session-1" / "young.jsonl"
+    own.write_bytes(own.read_bytes().partition(b"\n")[0] + b"\n")  # it is written last
+    write(tmp_path)
+    write(tmp_path)
+    assert [orjson.loads(line).get("data_count") for line in whole_lines(own)] == [None, 0, 1, None]
+    ends = [end for path in sorted(tmp_path.glob(files.ENDS + "*")) for end in map(orjson.loads, whole_lines(path))]
+    assert sorted((end["flow_id"], end["outcome"], end.get("lines")) for end in ends) == [
+        ("ended", "complete", None),
+        ("long", "killed", 2),
+        ("of old", "complete", None),
+        ("young", "killed", 2),
+    ]
 
 
 # -- a disk that stays full --------------------------------------------------------------------------------------------------
