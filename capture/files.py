@@ -14,6 +14,7 @@ from typing import IO, Any
 import orjson
 
 from capture.jsonl import Kind
+from capture.packed import SUFFIXES
 
 FLOWS, LINES, ENDS = "sse_flows.jsonl", "sse_lines.jsonl", "sse_flow_ends.jsonl"
 FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}
@@ -204,10 +205,17 @@ def moved_away(path: Path, descriptor: int) -> bool:
         return True
 
 
-def rotated(directory: Path, name: str) -> list[Path]:
-    """The files that were rotated away from a file of the log, as logrotate and we name them; packed ones are not among them."""
-    found = (path for path in directory.glob(name + "*") if ROTATED.fullmatch(path.name.removeprefix(name)))
-    return [path for path in found if path.is_file()]
+def rotated(directory: Path, name: str, packed: bool = False) -> list[Path]:
+    """The files that were rotated away from a file of the log, as logrotate and we name them. `packed`: also compressed ones."""
+    found = ((path, path.name.removeprefix(name)) for path in directory.glob(name + "*"))
+    ours = (path for path, end in found if ROTATED.fullmatch(_unpacked(end) if packed else end))
+    return [path for path in ours if path.is_file()]
+
+
+def _unpacked(ending: str) -> str:
+    for suffix in SUFFIXES:
+        ending = ending.removesuffix(suffix)
+    return ending
 
 
 def parts_since(path: Path, inode: int, offset: int) -> Parts:

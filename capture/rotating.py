@@ -3,16 +3,17 @@
 And all parts of such a log read as one again.
 """
 
-import os
-import shutil
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from capture.files import FILES, LINES, parse, rotated, size_of, whole_lines
+from capture.files import FILES, LINES, parse, rotated, size_of
+from capture.packed import DAMAGED, opened, packing_of
 from capture.purges import Notice, post
 from capture.purging import shut
 
-COPIED = 1 << 20  # bytes at once
+COPIED = 1 << 16  # bytes at once: so much is lost at most of a part that is damaged
 
 
 def rotate(directory: Path, over: int, now: float) -> list[Path]:
@@ -32,25 +33,37 @@ def rotate(directory: Path, over: int, now: float) -> list[Path]:
         return moved
 
 
-def join(directory: Path, into: Path) -> None:
-    """The whole log in an empty directory: what was rotated away and what is written now as one. Raises OSError.
+def join(directory: Path, into: Path) -> dict[Path, str]:
+    """The whole log in an empty directory: what was rotated away, compressed or not, and what is written now as one.
 
-    Payloads are reached through a link.
+    Payloads are reached through a link. Gives back which parts could not be read to their end, and why. Raises OSError.
     """
     (into / "bodies").symlink_to(directory.absolute() / "bodies")
+    broken: dict[Path, str] = {}
     for name in FILES.values():
+        parts = sorted(rotated(directory, name, packed=True), key=_began)
         with open(into / name, "wb") as whole:
-            for part in sorted(rotated(directory, name), key=_began):
-                with open(part, "rb") as file:
-                    shutil.copyfileobj(file, whole, COPIED)
-                    if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-                        whole.write(b"\n")  # torn by a kill
-            if (directory / name).exists():
-                with open(directory / name, "rb") as file:
-                    shutil.copyfileobj(file, whole, COPIED)
+            for part in [*parts, *filter(Path.exists, (directory / name,))]:
+                whole.writelines(_pieces(part, broken))
+    return broken
+
+
+def _pieces(part: Path, broken: dict[Path, str]) -> Iterator[bytes]:
+    """What a file holds, in whole lines: what a kill has torn becomes one as well."""
+    end = b"\n"
+    try:
+        with opened(part, packing_of(part)) as file:
+            while data := file.read(COPIED):
+                yield data
+                end = data[-1:]
+    except DAMAGED as problem:
+        broken[part] = str(problem)
+    if end != b"\n":
+        yield b"\n"
 
 
 def _began(part: Path) -> tuple[str, str]:
     """By what the parts of a file are in order: the time of the first record."""
-    first = next(filter(None, map(parse, whole_lines(part))), {})
-    return str(first.get("t")), part.name
+    with opened(part, packing_of(part)) as file, suppress(*DAMAGED):
+        return str(next(filter(None, map(parse, file)), {}).get("t")), part.name
+    return "", part.name

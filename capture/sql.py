@@ -16,6 +16,7 @@ import duckdb
 from capture import rows
 from capture.files import Unusable, parse, written_whole
 from capture.jsonl import dumps, loads
+from capture.packed import DAMAGED
 from capture.scan import Notes, Source
 from capture.tables import LINES_TABLE, TABLES, Logged, Table
 
@@ -176,7 +177,7 @@ class Database:
         with source.open() as packed, open(path, "wb") as plain:
             try:
                 shutil.copyfileobj(packed, plain, 1 << 20)
-            except (EOFError, OSError, ValueError) as error:
+            except DAMAGED as error:
                 raise Unusable(f"{source.name} cannot be read: {error}") from None
         return path
 

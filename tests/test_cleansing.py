@@ -200,14 +200,31 @@ def test_of_a_directory_only_logs_are_touched_wherever_they_are(tmp_path: Path) 
     assert not any(leaks(secret, everything(folder)) for secret in SHAPES.values())
 
 
-def test_a_file_that_cannot_be_read_keeps_no_other_from_being_clean(tmp_path: Path) -> None:
+def torn(packed: bytes) -> bytes:
+    return packed[: len(packed) // 2]
+
+
+def flipped(packed: bytes) -> bytes:
+    return packed[:20] + bytes([packed[20] ^ 0xFF]) + packed[21:]
+
+
+@pytest.mark.parametrize("damage", [torn, flipped])
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_clean(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     folder = log(tmp_path / "log")
-    torn = folder / "old.jsonl.gz"
-    torn.write_bytes(gzip.compress(b"x" * 100_000)[:60])
+    (folder / "old.jsonl.gz").write_bytes(damage(gzip.compress(random.Random(1).randbytes(100_000).hex().encode())))
     result = run("redact", folder)
     assert result.exit_code == 2
     assert "old.jsonl.gz" in result.output
     assert not leaks(SHAPES["anthropic api"], (folder / "sse_lines.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize("ending", ["-20261121-124000", ".1", "-20261121.gz"])
+def test_what_was_rotated_away_is_looked_into(tmp_path: Path, ending: str) -> None:
+    folder = log(tmp_path / "log")
+    lines, old = folder / "sse_lines.jsonl", folder / ("sse_lines.jsonl" + ending)
+    old.write_bytes(gzip.compress(lines.read_bytes()) if ending.endswith(".gz") else lines.read_bytes())
+    lines.write_bytes(b"")
+    assert str(old) in {row["file"] for row in map(json.loads, run("scan", "--json", folder).stdout.splitlines())}
 
 
 def test_a_link_leads_to_the_file_that_is_meant(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (  # from the ground up; a folder stands for all that is in it
-    ("capture.jsonl", "capture.events", "capture.openings", "capture.syncing"),
+    ("capture.jsonl", "capture.events", "capture.openings", "capture.syncing", "capture.packed"),
     (
         "capture.wire",
         "capture.records",

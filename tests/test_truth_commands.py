@@ -1,6 +1,7 @@
 """What the commands say of a made-up log is what its story says: the questions, the kinds, the check. Stories: bench/story.py."""
 
 import errno
+import gzip
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import zstandard
 from click.testing import CliRunner, Result
 
 from bench.generate import FILES, Wanted, generate
@@ -260,6 +262,39 @@ def test_check_finds_nothing_missing_that_was_rotated_away(clean: Path, parts: P
     assert Counter(findings(joined)) - Counter(findings(whole)) == Counter(["bad_line"])  # the torn line
 
 
+@pytest.fixture
+def packed(parts: Path, tmp_path: Path) -> Path:
+    """The same, its first parts compressed as `logrotate` does it, the next ones with zstd."""
+    out = tmp_path / "packed"
+    shutil.copytree(parts, out, symlinks=True)
+    for name in (FLOWS, LINES, ENDS):
+        for ending, suffix, pack in (("-20261121-124000", ".gz", gzip.compress), ("-20261121-130000", ".zst", zstandard.compress)):
+            plain = out / (name + ending)
+            (out / (plain.name + suffix)).write_bytes(pack(plain.read_bytes()))
+            plain.unlink()
+    return out
+
+
+def test_parts_that_were_compressed_are_parts(clean: Path, packed: Path) -> None:
+    words = ("turns", "--mode", "all", "-n", EVERYTHING)
+    whole, joined, rest = capture(clean, *words), capture(packed, *words, "--rotated"), capture(packed, *words)
+    assert joined.stdout == whole.stdout and "older part" not in joined.stderr
+    assert "2 older parts of this log are not read" in rest.stderr
+
+
+def test_of_a_compressed_part_that_is_damaged_counts_what_can_be_read(clean: Path, packed: Path) -> None:
+    path = packed / f"{LINES}-20261121-124000.gz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    result = capture(packed, "prompts", "-n", EVERYTHING, "--rotated")
+    assert result.exit_code == 0
+    assert f"{path} cannot be read any further: " in result.stderr.replace("\n", " ")
+    whole = {json.loads(line)["text"] for line in capture(clean, "prompts", "-n", EVERYTHING).stdout.splitlines()}
+    said = {json.loads(line)["text"] for line in result.stdout.splitlines()}
+    assert said < whole and said
+
+
 def test_what_was_rotated_away_is_of_one_log(parts: Path) -> None:
     result = capture(parts, "prompts", "--rotated", "--from", "redis://127.0.0.1/0?stream=x")
     assert isinstance(result.exception, click.UsageError) or result.exit_code == 2
@@ -269,7 +304,7 @@ def test_without_room_for_a_copy_one_line_says_so(parts: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("capture.rotating.shutil.copyfileobj", full)
+    monkeypatch.setattr("capture.rotating._pieces", full)
     assert "set TMPDIR" in str(capture(parts, "prompts", "--rotated").exception)
 
 

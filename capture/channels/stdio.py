@@ -2,12 +2,12 @@
 
 import os
 import select
-import zlib
 from typing import IO
 
 from capture.channels.base import Batch
 from capture.channels.cutting import Cutter
 from capture.jsonl import Kind
+from capture.packed import DAMAGED
 
 READ = 1 << 16  # bytes taken at one look: of a damaged file so much is lost at most
 
@@ -40,7 +40,7 @@ class StreamSource:
         """What comes next of a file; where a compressed one is damaged, or was cut, it ends, and says so."""
         try:
             return self._file.read(READ)
-        except (EOFError, OSError, zlib.error, ValueError) as error:
+        except DAMAGED as error:
             self.broken = str(error)
             return b""
 

@@ -205,7 +205,7 @@ def rotated_option[R](command: Callable[..., R]) -> Callable[..., R]:
     def filled(with_rotated: bool, directory: Path, **own: Any) -> R:
         instead = next((name for name in ("url", "file") if own.get(name) is not None), None)
         if not with_rotated:
-            if instead is None and (parts := len(rotated(directory, LINES))):
+            if instead is None and (parts := len(rotated(directory, LINES, packed=True))):
                 some = "1 older part of this log is" if parts == 1 else f"{parts} older parts of this log are"
                 say(f"{some} not read: --rotated reads all of it")
             return command(directory=directory, **own)
@@ -219,9 +219,11 @@ def rotated_option[R](command: Callable[..., R]) -> Callable[..., R]:
         Source(directory).check()
         with TemporaryDirectory(prefix="sse-capture-") as copy:
             try:
-                join(directory, Path(copy))
+                broken = join(directory, Path(copy))
             except OSError as problem:
                 raise Unusable(f"cannot copy the parts of {directory} to {copy} ({problem.strerror}): set TMPDIR") from None
+            for part, why in broken.items():
+                say(f"{part} cannot be read any further: {why}")
             return command(directory=Path(copy), **own)
 
     words = "Also what was rotated away from the log: its parts are joined in a copy."

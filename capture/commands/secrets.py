@@ -14,14 +14,17 @@ import click
 
 from capture.commands.base import print_rows, say, table
 from capture.commands.options import A_PATH, directory_option, json_option
-from capture.files import LINES, Unusable, written_whole
+from capture.files import LINES, ROTATED, Unusable, written_whole
+from capture.packed import DAMAGED
 from capture.presence import living
 
 if TYPE_CHECKING:
     from capture.cleansing import Cleansing
 
 NOT_OURS = ("proxies",)  # folders of a log that hold nothing that was said
-OURS = re.compile(r"[^.].*\.jsonl(\.\d+)?(\.gz|\.zst)?|.*\.bad|sse_logger\.error")  # of a directory; other files are not logs
+OURS = re.compile(
+    rf"[^.].*\.jsonl({ROTATED.pattern})?(\.gz|\.zst)?|.*\.bad|sse_logger\.error"
+)  # of a directory; other files are not logs
 BODY = re.compile(r"[0-9a-f]{64}")
 DRAFT = re.compile(r"\.(.+)-\d+")
 paths_argument = click.argument("paths", nargs=-1, metavar="[PATH …]", type=A_PATH)
@@ -111,7 +114,7 @@ class Problems:
     def of(self, path: Path) -> Iterator[None]:
         try:
             yield
-        except (OSError, EOFError, Unusable) as problem:
+        except (*DAMAGED, Unusable) as problem:
             self.unread.append(f"{path} ({getattr(problem, 'strerror', None) or problem})")
 
     def say(self) -> None:
@@ -148,7 +151,7 @@ def _files(paths: tuple[Path, ...], problems: Problems) -> Iterator[Path]:
 
 
 def _cleaned(path: Path, cleansing: "Cleansing") -> Iterator[bytes]:
-    """What a file holds, without secrets. Raises OSError, EOFError, Unusable."""
+    """What a file holds, without secrets. Raises one of DAMAGED, Unusable."""
     from capture.scan import Source
 
     if path.parent.name == "bodies":

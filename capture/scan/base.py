@@ -1,21 +1,19 @@
 """The contract of an engine: a way to find the lines of a log that may hold what is wanted."""
 
-import gzip
 import stat
 import sys
-from collections.abc import Buffer, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, Protocol
 
 from capture.files import A_LOG, ENDS, FLOWS, LINES, Unusable, size_of
+from capture.packed import opened, packing_of
 from capture.scan.kinds import Wanted
 
 type Lines = Iterator[tuple[int, bytes]]  # (byte offset, raw line with its newline), in file order
 
-BUFFER = 1 << 20  # bytes read at once
 MAX_BAD = 1000  # bad lines kept one by one; all are counted
-MAGIC = {b"\x1f\x8b\x08": "gz", b"\x28\xb5\x2f\xfd": "zst"}  # how compressed files begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Source:
     @property
     def plain(self) -> bool:
         """Whether the lines stand in a regular file as they are: it can be searched, mapped, read from anywhere."""
-        return self.lines is not None and _regular(self.lines) and _packed(self.lines) is None
+        return self.lines is not None and _regular(self.lines) and packing_of(self.lines) is None
 
     def check(self) -> None:
         """Raises Unusable when there is nothing of that name."""
@@ -97,12 +95,10 @@ class Source:
             return sys.stdin.buffer
         if self.file is None and not self.lines.exists():
             return open("/dev/null", "rb")
-        packed = _packed(self.lines) if _regular(self.lines) else self.lines.suffix.lstrip(".")
-        if packed == "gz":
-            return cast(IO[bytes], gzip.open(self.lines, "rb"))
-        if packed == "zst":
-            return _zstandard(self.lines)
-        file = open(self.lines, "rb", buffering=BUFFER)  # noqa: SIM115 (the caller closes it)
+        packing = packing_of(self.lines) if _regular(self.lines) else self.lines.suffix.lstrip(".")
+        file = opened(self.lines, packing)
+        if packing:
+            return file
         if start:
             file.seek(start - 1)
             file.readline()
@@ -120,51 +116,3 @@ def _regular(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return False
-
-
-def _packed(path: Path) -> str | None:
-    with open(path, "rb") as file:
-        begin = file.read(4)
-    return next((suffix for magic, suffix in MAGIC.items() if begin.startswith(magic)), None)
-
-
-def _zstandard(path: Path) -> IO[bytes]:
-    import io
-
-    import zstandard  # only where needed: 10 ms
-
-    class Frames(io.RawIOBase):
-        """What stands in a file of frames; raises EOFError for one that ends in the middle of a frame, as gzip does."""
-
-        def __init__(self) -> None:
-            self.file = open(path, "rb")  # noqa: SIM115 (closed with its reader)
-            self.frame: zstandard.ZstdDecompressionObj | None = None
-            self.ready = b""
-
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: Buffer) -> int:
-            room = memoryview(buffer).cast("B")
-            while not self.ready:
-                rest = self.frame.unused_data if self.frame and self.frame.eof else b""
-                data = rest or self.file.read(BUFFER)
-                if not data:
-                    if self.frame and not self.frame.eof:
-                        raise EOFError("the file ends in the middle of a frame")
-                    return 0
-                if self.frame is None or self.frame.eof:
-                    self.frame = zstandard.ZstdDecompressor().decompressobj()
-                try:
-                    self.ready = self.frame.decompress(data)
-                except zstandard.ZstdError as error:
-                    raise OSError(str(error)) from None  # as gzip says it
-            count = min(len(room), len(self.ready))
-            room[:count], self.ready = self.ready[:count], self.ready[count:]
-            return count
-
-        def close(self) -> None:
-            self.file.close()
-            super().close()
-
-    return cast(IO[bytes], io.BufferedReader(Frames(), BUFFER))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from capture.files import ENDS, FLOWS, parse, size_of
-from capture.scan.base import BUFFER, Notes
+from capture.packed import BUFFER
+from capture.scan.base import Notes
 
 NEVER = "\uffff"
 LINGER = timedelta(seconds=1)  # a flow's last lines may be written after its end's time

@@ -21,7 +21,8 @@ from typing import Any
 import orjson
 
 from capture.files import parse
-from capture.scan.base import BUFFER, Lines, Notes, Source
+from capture.packed import BUFFER
+from capture.scan.base import Lines, Notes, Source
 from capture.scan.kinds import HEAD, Kinds, Wanted, version
 
 SUFFIX = ".index"

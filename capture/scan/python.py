@@ -1,7 +1,6 @@
 """Every line looked at by Python: the name of its event is cut out and looked up."""
 
-import zlib
-
+from capture.packed import DAMAGED
 from capture.scan.base import Lines, Notes, Source
 from capture.scan.kinds import HEAD, Wanted, held
 
@@ -25,7 +24,7 @@ def lines(source: Source, wanted: Wanted, notes: Notes, start: int = 0) -> Lines
             offset += len(raw)
             if offset > due:
                 notes.read, due = offset - begin, offset + STEP
-    except (EOFError, OSError, zlib.error, ValueError) as error:  # a compressed file that ends early, or is damaged
+    except DAMAGED as error:
         notes.add(source.name, offset, f"cannot be read any further: {error}")
     finally:
         notes.read = offset - begin

@@ -6,9 +6,10 @@ import subprocess
 from collections.abc import Iterator
 
 from capture.files import Unusable
+from capture.packed import BUFFER
 from capture.providers.base import Holds
 from capture.scan import kinds
-from capture.scan.base import BUFFER, Lines, Notes, Source
+from capture.scan.base import Lines, Notes, Source
 from capture.scan.kinds import Wanted
 
 PLAIN = ("--no-config", "--color=never", "--no-heading", "--no-filename", "--no-line-number")
