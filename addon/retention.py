@@ -58,7 +58,7 @@ async def _keep(directory: Path, scope: Scope) -> None:
 
 
 def _is_exceeded(directory: Path, scope: Scope) -> bool:
-    with suppress(OSError):  # files come and go while they are looked at
+    with suppress(OSError, Unusable):  # files come and go while they are looked at; the purge says what is damaged
         return is_exceeded(directory, scope, time.time())
     return True
 

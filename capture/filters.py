@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from capture.files import ENDS, FLOWS, Unusable, parse, records_since, whole_lines
@@ -86,10 +85,17 @@ class Sessions:
             found |= more
         return frozenset(found)
 
+    def named(self, name: str) -> frozenset[str]:
+        """The ids that a name means: the session and its sub-agents' own. Raises Unusable."""
+        found = self.meant(name)
+        if found is None:
+            raise Unusable(f"no session goes by {name}{near(name, self.last)} (see `capture sessions`)")
+        return self.family(found)
 
-def _heads(path: Path) -> Iterator[dict[str, Any]]:
+
+def heads(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Flow or end records, as much of them as says which session they are of: a request's many references are not parsed."""
-    for line in whole_lines(path):
+    for line in lines:
         head = HEAD.match(line)
         if head and b'"parent_id":"' not in line:
             yield {"t": head[1].decode(), "sid": head[2].decode()}
@@ -105,14 +111,10 @@ def sids(source: Source, name: str | None) -> frozenset[str] | None:
     known = Sessions()
     if source.log is not None:
         for file in (FLOWS, ENDS):
-            known.see(_heads(source.log / file))
-    found = known.meant(name)
-    if found is None:
+            known.see(heads(whole_lines(source.log / file)))
+    if known.meant(name) is None:
         known.see(read(source, Holds.REQUEST | Holds.BOUND, notes=Notes()))
-        found = known.meant(name)
-    if found is None:
-        raise Unusable(f"no session goes by {name}{near(name, known.last)} (see `capture sessions`)")
-    return known.family(found)
+    return known.named(name)
 
 
 @contextmanager

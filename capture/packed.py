@@ -1,4 +1,4 @@
-"""Files that were compressed: opened like others. Reading what is damaged, or ends early, raises one of DAMAGED."""
+"""Files that were compressed: read and written like others. Reading what is damaged, or ends early, raises one of DAMAGED."""
 
 import gzip
 import zlib
@@ -26,6 +26,17 @@ def opened(path: Path, packing: str | None) -> IO[bytes]:
     if packing == "zst":
         return _zstandard(path)
     return open(path, "rb", buffering=BUFFER)
+
+
+def written(path: Path, packing: str | None) -> IO[bytes]:
+    """A file that is compressed so, to be written anew; one that is there keeps its rights. Raises OSError."""
+    if packing == "gz":
+        return cast(IO[bytes], gzip.open(path, "wb"))
+    if packing == "zst":
+        import zstandard
+
+        return cast(IO[bytes], zstandard.ZstdCompressor().stream_writer(open(path, "wb")))
+    return open(path, "wb")
 
 
 def _zstandard(path: Path) -> IO[bytes]:

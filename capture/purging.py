@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,14 +24,17 @@ from capture.files import (
     FLOWS,
     LINES,
     Unusable,
+    inode_of,
     inside,
     open_private,
     parse,
     rotated,
     safe_name,
+    size_of,
     whole_lines,
     written_whole,
 )
+from capture.packed import DAMAGED, opened, packing_of, written
 from capture.purges import NOTICES, Moved, Notice, hash_of, marks, post
 
 WORK = ".purge"  # a folder in the log: drafts, and the plan of a purge that has begun to rename
@@ -51,7 +55,7 @@ class Held:
 
     flows: set[str] = field(default_factory=set)
     records: int = 0
-    bytes: int = 0  # of its records in the central files
+    bytes: int = 0  # that its records take in the central files
     last: str = ""  # time of its last record
     bodies: set[str] = field(default_factory=set)  # that its records refer to
 
@@ -96,20 +100,46 @@ def held(directory: Path) -> dict[str, Held]:
     """What a log holds, by session."""
     found: dict[str, Held] = {}
     for name in (FLOWS, LINES, ENDS):
-        for path in _parts(directory, name):
-            for line in whole_lines(path):
+        for path in parts(directory, name):
+            sizes = Counter[str]()
+            for line in lines_of(path):
                 if (sid := sid_of(line)) is None:
                     continue
                 session = found.setdefault(sid, Held())
                 session.records += 1
-                session.bytes += len(line) + 1
+                sizes[sid] += len(line) + 1
                 if body := body_of(line):
                     session.bodies.add(body)
                 if t := TIME.search(line, 0, 1000):
                     session.last = max(session.last, t[1].decode("utf-8", "replace"))
                 if name != LINES and (record := parse(line)):
                     session.flows.add(str(record.get("flow_id")))
+            share = size_of(path) / max(1, sizes.total()) if packing_of(path) else 1
+            for sid, size in sizes.items():
+                found[sid].bytes += round(size * share)
     return found
+
+
+def parts(directory: Path, name: str) -> list[Path]:
+    """The files that were rotated away from a central file, compressed or not, and it itself, which comes last."""
+    return [*_old_parts(directory, name), *filter(Path.exists, (directory / name,))]
+
+
+def _old_parts(directory: Path, name: str) -> list[Path]:
+    return sorted(rotated(directory, name, packed=True), reverse=True)
+
+
+def lines_of(path: Path, start: int = 0) -> Iterator[bytes]:
+    """The whole lines of a part. Raises Unusable where it is damaged: nobody knows what stands there."""
+    packing = packing_of(path)
+    if not packing:
+        yield from whole_lines(path, start)
+        return
+    try:
+        with opened(path, packing) as file:
+            yield from (line[:-1] for line in file if line.endswith(b"\n"))
+    except DAMAGED as problem:
+        raise Unusable(f"{path} cannot be read ({problem}): repair it or delete it, then purge again") from None
 
 
 def files_of(directory: Path, sids: frozenset[str] | None) -> list[Path]:
@@ -172,8 +202,8 @@ def _plan(path: Path) -> dict[str, Any]:
 def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]]) -> None:
     """`begun`: inode and size of the files as they were when an earlier try began to rename: what came later stays."""
     bodies = _Bodies()
-    parts = [_Part(path, work, name, going, bodies) for name in REWRITTEN for path in _parts(directory, name)[:-1]]
-    for part in parts:
+    old = [_Part(path, work, name, going, bodies) for name in REWRITTEN for path in _old_parts(directory, name)]
+    for part in old:
         part.go_on()
     copies = [_Copy(directory / name, work / name, going, bodies, begun) for name in REWRITTEN]
     try:
@@ -184,7 +214,7 @@ def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]
         with shut(directory) as board:
             for copy in copies:
                 copy.finish()
-            for part in parts:
+            for part in old:
                 part.finish()
             _commit(directory, work, going, copies, board)
             _take_away(directory, going, bodies)
@@ -309,15 +339,17 @@ class _Part:
     """A file that was rotated away, copied without what goes. Just after the renaming proxies still write to it."""
 
     def __init__(self, path: Path, work: Path, name: str, going: Going, bodies: _Bodies) -> None:
-        self._path, self._draft = path, work / path.name
+        self._path, self._draft, self._packing = path, work / path.name, packing_of(path)
         self._name, self._going, self._bodies = name, going, bodies
-        self._read = 0
+        self._inode, self._read = inode_of(path), 0
         os.close(open_private(self._draft, os.O_TRUNC))
 
     def go_on(self) -> None:
-        """Copies what has come of whole lines."""
-        with open(open_private(self._draft), "ab") as out:
-            for line in whole_lines(self._path, self._read):
+        """Copies what has come of whole lines; nothing comes to what is compressed."""
+        if self._packing and self._read:
+            return
+        with written(self._draft, self._packing) if self._packing else open(self._draft, "ab") as out:
+            for line in lines_of(self._path, self._read):
                 self._read += len(line) + 1
                 goes = self._going.takes(line, self._name)
                 self._bodies.see(line, goes)
@@ -326,13 +358,10 @@ class _Part:
 
     def finish(self) -> None:
         """The last stretch, with the gate shut."""
+        if inode_of(self._path) != self._inode:
+            raise Unusable(f"{self._path.name} was renamed or compressed meanwhile: try again")
         self.go_on()
         self._draft.rename(self._path)
-
-
-def _parts(directory: Path, name: str) -> list[Path]:
-    """The files that were rotated away from a central file, and it itself, which comes last."""
-    return [*sorted(rotated(directory, name), reverse=True), directory / name]
 
 
 def _take_away(directory: Path, going: Going, bodies: _Bodies) -> None:
@@ -369,7 +398,8 @@ def _take_bad(directory: Path, going: Going) -> None:
 def _staying(directory: Path) -> set[bytes]:
     return {
         str(value).encode()
-        for line in whole_lines(directory / FLOWS)
+        for part in parts(directory, FLOWS)
+        for line in lines_of(part)
         if (r := parse(line))
         for value in (r.get("flow_id"), r.get("sid"))
     }

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from capture.files import FLOWS, parse, safe_name, size_of, whole_lines
+from capture.files import FLOWS, parse, safe_name, size_of
 from capture.jsonl import local_time
-from capture.purging import Held
+from capture.purging import Held, lines_of, parts
 from capture.scope import Scope, bytes_of, seconds_of
 
 
 def is_exceeded(directory: Path, scope: Scope, now: float) -> bool:
-    """Whether something may have to go: a quick look, at the first record and the sizes. `now`: Unix seconds."""
-    first = parse(next(whole_lines(directory / FLOWS), b"")) or {}
-    too_old = bool(scope.max_age) and str(first.get("t") or "~") < local_time(now - seconds_of(scope.max_age))
-    return too_old or (bool(scope.max_size) and size(directory) > bytes_of(scope.max_size))
+    """Whether something may have to go: a quick look, at first records and sizes. `now`: Unix seconds. Raises Unusable."""
+    if scope.max_age:
+        oldest = local_time(now - seconds_of(scope.max_age))
+        firsts = (parse(next(lines_of(part), b"")) or {} for part in parts(directory, FLOWS))
+        if any(str(first.get("t") or "~") < oldest for first in firsts):
+            return True
+    return bool(scope.max_size) and size(directory) > bytes_of(scope.max_size)
 
 
 def size(directory: Path) -> int:

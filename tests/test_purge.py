@@ -1,14 +1,17 @@
 """What `capture purge` takes out of a log, and what it leaves."""
 
+import gzip
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
+import zstandard
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,20 +19,29 @@ from hypothesis import strategies as st
 from capture import purges, purging
 from capture.channels.directory import LogSource
 from capture.cli import cli
-from capture.files import ENDS, ERRORS, FLOWS, LINES, safe_name
+from capture.files import ENDS, ERRORS, FLOWS, LINES, Unusable, safe_name
 from capture.jsonl import Blob, Record
 from capture.store import LogWriter
 
 FILES = (FLOWS, LINES, ENDS)
 
 
-def record(kind: str, sid: str, flow_id: str, number: int = 0, text: str = "word") -> Record:
+def record(kind: str, sid: str, flow_id: str, number: int = 0, text: str = "word", sha256: str = "") -> Record:
     t = "2026-11-21T10:00:00.000"
     if kind == "flows":
         return Record("flows", sid, flow_id, {"t": t, "started": 1.0, "flow_id": flow_id, "sid": sid, "client": {}, "v": 1})
     if kind == "flow_ends":
         return Record("flow_ends", sid, flow_id, {"t": t, "flow_id": flow_id, "sid": sid, "outcome": "complete", "lines": number})
-    fields = {"event": "e", "t": t, "line": f"data: {text}", "metadata": "{}", "flow_id": flow_id, "data_count": number, "sid": sid}
+    metadata = json.dumps({"sha256": sha256}, separators=(",", ":")) if sha256 else "{}"
+    fields = {
+        "event": "e",
+        "t": t,
+        "line": f"data: {text}",
+        "metadata": metadata,
+        "flow_id": flow_id,
+        "data_count": number,
+        "sid": sid,
+    }
     return Record("lines", sid, flow_id, fields)
 
 
@@ -273,3 +285,70 @@ def test_a_file_that_was_renamed_a_moment_ago_gets_its_last_lines_while_it_is_pu
     old, new = rotated.read_bytes().splitlines(), (writer.directory / LINES).read_bytes().splitlines()
     assert (len(old), len(new)) == (6, 3)  # of flow-b and flow-late, of flow-later
     assert b"apple" not in everything(writer.directory)
+
+
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+def put_aside(directory: Path, suffix: str) -> dict[str, Path]:
+    """The central files renamed away and compressed, as logrotate does it."""
+    found = {}
+    for name in FILES:
+        found[name] = directory / f"{name}-20261121{suffix}"
+        found[name].write_bytes(PACKINGS[suffix]((directory / name).read_bytes()))
+        (directory / name).unlink()
+    return found
+
+
+@pytest.mark.parametrize("suffix", PACKINGS)
+def test_what_was_rotated_away_is_purged_as_well_compressed_or_not(writer: LogWriter, suffix: str) -> None:
+    """Bodies that only old parts refer to are no more nobody's than others."""
+    name = hashlib.sha256(b"pear body").hexdigest()
+    body = writer.directory / "bodies" / name
+    body.write_bytes(b"pear body")
+    os.utime(body, (1, 1))
+    writer.write(record("lines", "second-session", "flow-b", 9, "pear", sha256=name))
+    writer.flush()
+    kept = {file: [line for line in (writer.directory / file).read_bytes().splitlines() if b"second" in line] for file in FILES}
+    parts = put_aside(writer.directory, suffix)
+    assert [json.loads(line)["session"] for line in run(writer.directory, "--all", "--json").stdout.splitlines()[:-1]] == [
+        "first-session",
+        "second-session",
+    ]
+    assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
+    assert {file: list(purging.lines_of(part)) for file, part in parts.items()} == kept
+    assert body.exists()
+    assert all(stat.S_IMODE(part.stat().st_mode) == 0o600 for part in parts.values())
+    assert run(writer.directory, "--all", "--yes").exit_code == 0
+    assert not any(list(purging.lines_of(part)) for part in parts.values()) and not body.exists()
+
+
+def test_a_part_that_is_damaged_is_said_and_nothing_is_changed(writer: LogWriter) -> None:
+    """Nobody can say what stands there."""
+    part = put_aside(writer.directory, ".gz")[LINES]
+    part.write_bytes(part.read_bytes()[:-20])
+    say(writer, "third-session", "flow-c")
+    before = everything(writer.directory)
+    result = run(writer.directory, "--all", "--yes")
+    assert isinstance(result.exception, Unusable) and f"{part} cannot be read" in str(result.exception)
+    assert everything(writer.directory) == before
+
+
+def test_a_part_that_is_compressed_while_it_is_purged_is_not_brought_back(
+    writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = put_aside(writer.directory, "")[LINES]
+    at_once = purging.shut
+
+    def late(directory: Path) -> AbstractContextManager[int]:
+        Path(f"{part}.gz").write_bytes(gzip.compress(part.read_bytes()))
+        part.unlink()
+        return at_once(directory)
+
+    monkeypatch.setattr(purging, "shut", late)
+    with pytest.raises(Unusable, match="try again"):
+        purging.purge(writer.directory, frozenset({"first-session"}), frozenset({"flow-a"}))
+    monkeypatch.undo()
+    assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
+    assert not part.exists()
+    assert all(b"first" not in line for line in purging.lines_of(Path(f"{part}.gz")))

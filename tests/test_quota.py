@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from capture import purging, quota
 from capture.cli import cli
-from capture.files import LINES
+from capture.files import FLOWS, LINES
 from capture.jsonl import Blob, Record
 from capture.purging import Held
 from capture.scope import scope_of
@@ -105,4 +105,7 @@ def test_a_quick_look_tells_whether_a_limit_may_be_exceeded(log: Path) -> None:
 
     assert exceeded("90h", "") and not exceeded("5d", "")
     assert exceeded("", "10k") and not exceeded("", "1GB") and exceeded("90h", "1GB")
+    (log / FLOWS).rename(log / f"{FLOWS}.1")
+    (log / FLOWS).touch()
+    assert exceeded("90h", "") and not exceeded("5d", "")
     assert not quota.is_exceeded(log / "none", scope_of("", "", False, "1h", "1k"), time.time())

@@ -10,7 +10,7 @@ import orjson
 
 from capture.commands.base import say, table
 from capture.commands.options import directory_option, json_option
-from capture.files import Unusable
+from capture.files import FLOWS, Unusable
 
 if TYPE_CHECKING:
     from capture.purging import Held
@@ -83,11 +83,13 @@ def purge(
 
 def _chosen(directory: Path, names: tuple[str, ...], older_than: str | None, there: "dict[str, Held]") -> frozenset[str]:
     """The sessions that are meant. Raises Unusable, UsageError."""
-    from capture import filters, scan
+    from capture import filters, purging
 
     if older_than is None:
-        source = scan.Source(directory)
-        return frozenset(sid for name in names for sid in filters.sids(source, name) or ())
+        known = filters.Sessions({sid: each.last for sid, each in there.items()})
+        for part in purging.parts(directory, FLOWS):
+            known.see(filters.heads(purging.lines_of(part)))
+        return frozenset(sid for name in names for sid in known.named(name))
     try:
         before = filters.moment(older_than, datetime.now())
     except (ValueError, OverflowError):

@@ -1,6 +1,5 @@
 """`capture secrets`: what secrets stand in logs that exist already, and out with them."""
 
-import gzip
 import re
 import shutil
 import sys
@@ -15,7 +14,7 @@ import click
 from capture.commands.base import print_rows, say, table
 from capture.commands.options import A_PATH, directory_option, json_option
 from capture.files import LINES, ROTATED, Unusable, written_whole
-from capture.packed import DAMAGED
+from capture.packed import DAMAGED, packing_of, written
 from capture.presence import living
 
 if TYPE_CHECKING:
@@ -205,23 +204,13 @@ class _Same(Exception):
 def _rewritten(path: Path, cleansing: "Cleansing") -> bool:
     """Whether a file was written anew, because something in it was a secret."""
     with suppress(_Same), written_whole(path) as draft:
-        with _opened(draft, path.suffix) as out:
+        with written(draft, packing_of(path)) as out:
             for line in _cleaned(path, cleansing):
                 out.write(line)
         if not cleansing.kinds and not cleansing.renamed:
             raise _Same
         return True
     return False
-
-
-def _opened(draft: Path, suffix: str) -> IO[bytes]:
-    if suffix == ".gz":
-        return cast(IO[bytes], gzip.open(draft, "wb"))
-    if suffix == ".zst":
-        import zstandard
-
-        return cast(IO[bytes], zstandard.ZstdCompressor().stream_writer(open(draft, "wb")))
-    return open(draft, "wb")
 
 
 def _refuse_living(where: Path) -> None:
