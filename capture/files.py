@@ -14,19 +14,16 @@ from typing import IO, Any
 import orjson
 
 from capture.jsonl import Kind
-from capture.packed import SUFFIXES
 
 FLOWS, LINES, ENDS = "sse_flows.jsonl", "sse_lines.jsonl", "sse_flow_ends.jsonl"
 FILES: dict[Kind, str] = {"flows": FLOWS, "lines": LINES, "flow_ends": ENDS}
 ERRORS = "sse_logger.error"
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,93}")  # with its suffix a file name has at most 100 bytes
-ROTATED = re.compile(r"[.-][0-9][0-9.-]*")  # behind the name of a file that was renamed away
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # names Windows keeps for devices
 POLL = 0.05  # seconds between two looks at a followed file
 READ = 4 << 20  # bytes of a followed file read at once
 CHOOSE = "choose another with SSE_LOG_DIR or --dir"
 A_LOG = ("proxies", *FILES.values())  # a directory with one of these is a log
-type Parts = list[tuple[Path, int]]  # files, each with the byte offset from which on it counts, the oldest first
 ANYTHING = ("*",)
 
 
@@ -205,39 +202,7 @@ def moved_away(path: Path, descriptor: int) -> bool:
         return True
 
 
-def rotated(directory: Path, name: str, packed: bool = False) -> list[Path]:
-    """The files that were rotated away from a file of the log, as logrotate and we name them. `packed`: also compressed ones."""
-    found = ((path, path.name.removeprefix(name)) for path in directory.glob(name + "*"))
-    ours = (path for path, end in found if ROTATED.fullmatch(_unpacked(end) if packed else end))
-    return [path for path in ours if path.is_file()]
-
-
-def _unpacked(ending: str) -> str:
-    for suffix in SUFFIXES:
-        ending = ending.removesuffix(suffix)
-    return ending
-
-
-def parts_since(path: Path, inode: int, offset: int) -> Parts:
-    """Where all stands that was written to a file since it was this one and had `offset` bytes.
-
-    Rotation may have put it aside since, and others after it. Of one that is gone nothing is left but what was begun anew.
-    """
-    if not inode or _stat(path).st_ino == inode:
-        return [(path, offset)]
-    parts = sorted(((_stat(part), part) for part in rotated(path.parent, path.name)), key=lambda part: part[0].st_mtime_ns)
-    at = next((at for at, (found, _) in enumerate(parts) if found.st_ino == inode), None)
-    if at is None:
-        return [(path, 0)]
-    return [(parts[at][1], offset), *((part, 0) for _, part in parts[at + 1 :]), (path, 0)]
-
-
-def inode_of(path: Path) -> int:
-    """0 when there is no such file."""
-    return _stat(path).st_ino
-
-
-def _stat(path: Path) -> os.stat_result:
+def status_of(path: Path) -> os.stat_result:
     """All zeros when there is no such file."""
     try:
         return path.stat()
@@ -247,7 +212,7 @@ def _stat(path: Path) -> os.stat_result:
 
 def size_of(path: Path) -> int:
     """0 when there is no such file."""
-    return _stat(path).st_size
+    return status_of(path).st_size
 
 
 def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:

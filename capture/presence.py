@@ -12,18 +12,17 @@ from typing import Any
 from capture import purges
 from capture.files import (
     FILES,
-    Parts,
-    inode_of,
     inside,
     is_ordinary,
     moved_away,
     open_private,
-    parts_since,
     records_since,
     refuse_odd,
     size_of,
+    status_of,
 )
 from capture.jsonl import Kind, dumps
+from capture.rotated import Places, written_since
 
 
 class Presence:
@@ -33,7 +32,7 @@ class Presence:
         self._directory = directory
         self._facts = facts
         self._offsets = {kind: size_of(directory / name) for kind, name in FILES.items()}
-        self._inodes = {kind: inode_of(directory / name) for kind, name in FILES.items()}
+        self._inodes = {kind: status_of(directory / name).st_ino for kind, name in FILES.items()}
         self._carried: dict[str, str] = {}  # flow → session, of open flows whose record stands in a file that was renamed away
         self._dead: list[tuple[Path, int, dict[str, Any]]] = []
         self.id = f"{os.getpid()}-{time.time_ns() // 1000:x}"
@@ -78,7 +77,7 @@ class Presence:
         `begun`: central files that begin anew; `flows`: the open ones with their sessions, to be ended if this proxy is killed.
         """
         self._offsets |= dict.fromkeys(begun, 0)
-        self._inodes |= {kind: inode_of(self._directory / FILES[kind]) for kind in begun}
+        self._inodes |= {kind: status_of(self._directory / FILES[kind]).st_ino for kind in begun}
         self._carried = {flow: sid for flow, sid in flows.items() if "flows" in begun or flow in self._carried}
         if not self.moved():
             return self.say(self._facts)
@@ -101,7 +100,7 @@ class Presence:
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, dumps(content))
 
-    def orphans(self) -> Iterator[tuple[dict[str, Any], Parts]]:
+    def orphans(self) -> Iterator[tuple[dict[str, Any], Places]]:
         """(flow record, where the lines of its proxy stand) of proxies that are dead, whose end is missing.
 
         Of a flow whose record was renamed away only its ids, where its proxy had seen that.
@@ -112,17 +111,18 @@ class Presence:
             if purged >= float(facts.get("written") or facts.get("started") or 0):
                 offsets = {}  # the files are shorter now
             inodes = facts.get("inodes") or {}
-            parts = {
-                kind: parts_since(self._directory / name, inodes.get(kind, 0), offsets.get(kind, 0)) for kind, name in FILES.items()
+            places = {
+                kind: written_since(self._directory / name, inodes.get(kind, 0), offsets.get(kind, 0))
+                for kind, name in FILES.items()
             }
             carried = facts.get("carried") or {}
             started: dict[str, dict[str, Any]] = {flow: {"flow_id": flow, "sid": sid} for flow, sid in carried.items()}
-            for record in (record for part in parts["flows"] for record in records_since(*part)):
+            for record in (record for place in places["flows"] for record in records_since(*place)):
                 if record.get("proxy") == path.stem:
                     started[record["flow_id"]] = record
-            for record in (record for part in parts["flow_ends"] for record in records_since(*part)) if started else ():
+            for record in (record for place in places["flow_ends"] for record in records_since(*place)) if started else ():
                 started.pop(record.get("flow_id", ""), None)
-            yield from ((record, parts["lines"]) for record in started.values())
+            yield from ((record, places["lines"]) for record in started.values())
 
     def forget(self) -> None:
         """Takes the presence files of dead proxies away: their orphans are ended, and on disk."""

@@ -24,18 +24,18 @@ from capture.files import (
     FLOWS,
     LINES,
     Unusable,
-    inode_of,
     inside,
     open_private,
     parse,
-    rotated,
     safe_name,
     size_of,
+    status_of,
     whole_lines,
     written_whole,
 )
-from capture.packed import DAMAGED, opened, packing_of, written
+from capture.packed import packing_of, written
 from capture.purges import NOTICES, Moved, Notice, hash_of, marks, post
+from capture.rotated import lines_of, old_parts, parts
 
 WORK = ".purge"  # a folder in the log: drafts, and the plan of a purge that has begun to rename
 PLAN = "plan.json"
@@ -120,28 +120,6 @@ def held(directory: Path) -> dict[str, Held]:
     return found
 
 
-def parts(directory: Path, name: str) -> list[Path]:
-    """The files that were rotated away from a central file, compressed or not, and it itself, which comes last."""
-    return [*_old_parts(directory, name), *filter(Path.exists, (directory / name,))]
-
-
-def _old_parts(directory: Path, name: str) -> list[Path]:
-    return sorted(rotated(directory, name, packed=True), reverse=True)
-
-
-def lines_of(path: Path, start: int = 0) -> Iterator[bytes]:
-    """The whole lines of a part. Raises Unusable where it is damaged: nobody knows what stands there."""
-    packing = packing_of(path)
-    if not packing:
-        yield from whole_lines(path, start)
-        return
-    try:
-        with opened(path, packing) as file:
-            yield from (line[:-1] for line in file if line.endswith(b"\n"))
-    except DAMAGED as problem:
-        raise Unusable(f"{path} cannot be read ({problem}): repair it or delete it, then purge again") from None
-
-
 def files_of(directory: Path, sids: frozenset[str] | None) -> list[Path]:
     """The sessions' folders in sse_logs/."""
     folder = directory / "sse_logs"
@@ -202,7 +180,7 @@ def _plan(path: Path) -> dict[str, Any]:
 def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]]) -> None:
     """`begun`: inode and size of the files as they were when an earlier try began to rename: what came later stays."""
     bodies = _Bodies()
-    old = [_Part(path, work, name, going, bodies) for name in REWRITTEN for path in _old_parts(directory, name)]
+    old = [_Part(path, work, name, going, bodies) for name in REWRITTEN for path in old_parts(directory, name)]
     for part in old:
         part.go_on()
     copies = [_Copy(directory / name, work / name, going, bodies, begun) for name in REWRITTEN]
@@ -341,7 +319,7 @@ class _Part:
     def __init__(self, path: Path, work: Path, name: str, going: Going, bodies: _Bodies) -> None:
         self._path, self._draft, self._packing = path, work / path.name, packing_of(path)
         self._name, self._going, self._bodies = name, going, bodies
-        self._inode, self._read = inode_of(path), 0
+        self._inode, self._read = status_of(path).st_ino, 0
         os.close(open_private(self._draft, os.O_TRUNC))
 
     def go_on(self) -> None:
@@ -358,7 +336,7 @@ class _Part:
 
     def finish(self) -> None:
         """The last stretch, with the gate shut."""
-        if inode_of(self._path) != self._inode:
+        if status_of(self._path).st_ino != self._inode:
             raise Unusable(f"{self._path.name} was renamed or compressed meanwhile: try again")
         self.go_on()
         self._draft.rename(self._path)

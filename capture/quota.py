@@ -5,7 +5,8 @@ from pathlib import Path
 
 from capture.files import FLOWS, parse, safe_name, size_of
 from capture.jsonl import local_time
-from capture.purging import Held, lines_of, parts
+from capture.purging import Held
+from capture.rotated import lines_of, parts
 from capture.scope import Scope, bytes_of, seconds_of
 
 

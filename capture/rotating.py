@@ -5,13 +5,13 @@ And all parts of such a log read as one again.
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from capture.files import FILES, LINES, parse, rotated, size_of
+from capture.files import FILES, LINES, size_of
 from capture.packed import DAMAGED, opened, packing_of
 from capture.purges import Notice, post
 from capture.purging import shut
+from capture.rotated import parts
 
 COPIED = 1 << 16  # bytes at once: so much is lost at most of a part that is damaged
 
@@ -41,9 +41,8 @@ def join(directory: Path, into: Path) -> dict[Path, str]:
     (into / "bodies").symlink_to(directory.absolute() / "bodies")
     broken: dict[Path, str] = {}
     for name in FILES.values():
-        parts = sorted(rotated(directory, name, packed=True), key=_began)
         with open(into / name, "wb") as whole:
-            for part in [*parts, *filter(Path.exists, (directory / name,))]:
+            for part in parts(directory, name):
                 whole.writelines(_pieces(part, broken))
     return broken
 
@@ -60,10 +59,3 @@ def _pieces(part: Path, broken: dict[Path, str]) -> Iterator[bytes]:
         broken[part] = str(problem)
     if end != b"\n":
         yield b"\n"
-
-
-def _began(part: Path) -> tuple[str, str]:
-    """By what the parts of a file are in order: the time of the first record."""
-    with opened(part, packing_of(part)) as file, suppress(*DAMAGED):
-        return str(next(filter(None, map(parse, file)), {}).get("t")), part.name
-    return "", part.name

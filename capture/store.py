@@ -26,7 +26,6 @@ from capture.files import (
     CHOOSE,
     ERRORS,
     FILES,
-    Parts,
     Unusable,
     inside,
     is_ordinary,
@@ -39,6 +38,7 @@ from capture.files import (
 from capture.jsonl import VERSION, Blob, Entry, Kind, Record, dumps, local_time
 from capture.presence import Presence
 from capture.purges import Gate, Notice
+from capture.rotated import Places
 from capture.syncing import Syncer
 
 MAX_OPEN = 128  # flow files kept open; the least recently written is closed first
@@ -89,8 +89,8 @@ class LogWriter:
                     self._repair(self.directory / name)
                 for draft in (self.directory / "bodies").glob(".*-*"):  # of a kill between its writing and its naming
                     draft.unlink(missing_ok=True)
-            for orphan, parts in self.presence.orphans():
-                self._end_orphan(orphan, parts)
+            for orphan, places in self.presence.orphans():
+                self._end_orphan(orphan, places)
             self.flush()
             self.presence.forget()
         except OSError as error:
@@ -345,10 +345,10 @@ class LogWriter:
             what = f"{path.name} ended in a torn line of {torn} bytes"
             self.error("start", what, f"moved to {path.name}.bad; nothing else was touched")
 
-    def _end_orphan(self, flow: dict[str, Any], parts: Parts) -> None:
-        """`parts`: of the file of lines, where its lines stand."""
+    def _end_orphan(self, flow: dict[str, Any], places: Places) -> None:
+        """`places`: where its lines stand."""
         flow_id, sid = flow["flow_id"], flow["sid"]
-        lines = self._complete(flow, parts)
+        lines = self._complete(flow, places)
         fields = {
             "t": local_time(self._now()),
             "flow_id": flow_id,
@@ -360,14 +360,14 @@ class LogWriter:
         self.write(Record("flow_ends", sid, flow_id, {**fields, "error": "the proxy was killed", "v": VERSION}))
         self.error("start", "a flow had no end: its proxy was killed", "its end record says killed", flow_id)
 
-    def _complete(self, flow: dict[str, Any], parts: Parts) -> int:
+    def _complete(self, flow: dict[str, Any], places: Places) -> int:
         """How many lines an orphan has; those that the kill kept from its own file (it is written last) are appended there."""
         flow_id, own = flow["flow_id"], self._flow_file(flow["sid"], flow["flow_id"])
         self._repair(own.path)
         if not size_of(own.path) and "t" in flow:
             own.add(dumps(flow))
-        there, lines = last_count([(own.path, 0)], flow_id) + 1, last_count(parts, flow_id) + 1
-        missing = islice(_backwards(parts, flow_id), max(0, lines - there))
+        there, lines = last_count([(own.path, 0)], flow_id) + 1, last_count(places, flow_id) + 1
+        missing = islice(_backwards(places, flow_id), max(0, lines - there))
         for _, line in reversed(list(missing)):
             own.add(line)
         self._touched[flow_id] = own
@@ -385,14 +385,14 @@ def _write_whole(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def last_count(parts: Parts, flow_id: str) -> int:
+def last_count(places: Places, flow_id: str) -> int:
     """The highest data_count of a flow in files of lines, the oldest first; -1 when it has none."""
-    return next((count for count, _ in _backwards(parts, flow_id)), -1)
+    return next((count for count, _ in _backwards(places, flow_id)), -1)
 
 
-def _backwards(parts: Parts, flow_id: str) -> Iterator[tuple[int, bytes]]:
+def _backwards(places: Places, flow_id: str) -> Iterator[tuple[int, bytes]]:
     """(data_count, line) of a flow's line records in files, the last first."""
-    return (found for path, since in reversed(parts) for found in _backwards_in(path, flow_id, since))
+    return (found for path, since in reversed(places) for found in _backwards_in(path, flow_id, since))
 
 
 def _backwards_in(path: Path, flow_id: str, since: int) -> Iterator[tuple[int, bytes]]:

@@ -18,7 +18,7 @@ FLOORS = (  # from the ground up; a folder stands for all that is in it
         "capture.shapes",
     ),
     ("capture.providers", "capture.redact", "capture.files"),
-    ("capture.purges", "capture.appending"),
+    ("capture.purges", "capture.appending", "capture.rotated"),
     (
         "capture.session",
         "capture.messages",

@@ -21,6 +21,7 @@ from capture.channels.directory import LogSource
 from capture.cli import cli
 from capture.files import ENDS, ERRORS, FLOWS, LINES, Unusable, safe_name
 from capture.jsonl import Blob, Record
+from capture.rotated import lines_of
 from capture.store import LogWriter
 
 FILES = (FLOWS, LINES, ENDS)
@@ -316,11 +317,11 @@ def test_what_was_rotated_away_is_purged_as_well_compressed_or_not(writer: LogWr
         "second-session",
     ]
     assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
-    assert {file: list(purging.lines_of(part)) for file, part in parts.items()} == kept
+    assert {file: list(lines_of(part)) for file, part in parts.items()} == kept
     assert body.exists()
     assert all(stat.S_IMODE(part.stat().st_mode) == 0o600 for part in parts.values())
     assert run(writer.directory, "--all", "--yes").exit_code == 0
-    assert not any(list(purging.lines_of(part)) for part in parts.values()) and not body.exists()
+    assert not any(list(lines_of(part)) for part in parts.values()) and not body.exists()
 
 
 def test_a_part_that_is_damaged_is_said_and_nothing_is_changed(writer: LogWriter) -> None:
@@ -351,4 +352,4 @@ def test_a_part_that_is_compressed_while_it_is_purged_is_not_brought_back(
     monkeypatch.undo()
     assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
     assert not part.exists()
-    assert all(b"first" not in line for line in purging.lines_of(Path(f"{part}.gz")))
+    assert all(b"first" not in line for line in lines_of(Path(f"{part}.gz")))

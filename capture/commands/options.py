@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from capture.commands.base import say
-from capture.files import LINES, Unusable, default_directory, rotated
+from capture.files import LINES, Unusable, default_directory
+from capture.rotated import old_parts
 
 if TYPE_CHECKING:
     from capture.filters import Filter
@@ -205,7 +206,7 @@ def rotated_option[R](command: Callable[..., R]) -> Callable[..., R]:
     def filled(with_rotated: bool, directory: Path, **own: Any) -> R:
         instead = next((name for name in ("url", "file") if own.get(name) is not None), None)
         if not with_rotated:
-            if instead is None and (parts := len(rotated(directory, LINES, packed=True))):
+            if instead is None and (parts := len(old_parts(directory, LINES))):
                 some = "1 older part of this log is" if parts == 1 else f"{parts} older parts of this log are"
                 say(f"{some} not read: --rotated reads all of it")
             return command(directory=directory, **own)

@@ -83,12 +83,13 @@ def purge(
 
 def _chosen(directory: Path, names: tuple[str, ...], older_than: str | None, there: "dict[str, Held]") -> frozenset[str]:
     """The sessions that are meant. Raises Unusable, UsageError."""
-    from capture import filters, purging
+    from capture import filters
+    from capture.rotated import lines_of, parts
 
     if older_than is None:
         known = filters.Sessions({sid: each.last for sid, each in there.items()})
-        for part in purging.parts(directory, FLOWS):
-            known.see(filters.heads(purging.lines_of(part)))
+        for part in parts(directory, FLOWS):
+            known.see(filters.heads(lines_of(part)))
         return frozenset(sid for name in names for sid in known.named(name))
     try:
         before = filters.moment(older_than, datetime.now())

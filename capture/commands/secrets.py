@@ -13,17 +13,16 @@ import click
 
 from capture.commands.base import print_rows, say, table
 from capture.commands.options import A_PATH, directory_option, json_option
-from capture.files import LINES, ROTATED, Unusable, written_whole
+from capture.files import LINES, Unusable, written_whole
 from capture.packed import DAMAGED, packing_of, written
 from capture.presence import living
+from capture.rotated import PACKED, RENAMED
 
 if TYPE_CHECKING:
     from capture.cleansing import Cleansing
 
 NOT_OURS = ("proxies",)  # folders of a log that hold nothing that was said
-OURS = re.compile(
-    rf"[^.].*\.jsonl({ROTATED.pattern})?(\.gz|\.zst)?|.*\.bad|sse_logger\.error"
-)  # of a directory; other files are not logs
+OURS = re.compile(rf"[^.].*\.jsonl({RENAMED})?({PACKED})?|.*\.bad|sse_logger\.error")  # of a directory; other files are not logs
 BODY = re.compile(r"[0-9a-f]{64}")
 DRAFT = re.compile(r"\.(.+)-\d+")
 paths_argument = click.argument("paths", nargs=-1, metavar="[PATH …]", type=A_PATH)

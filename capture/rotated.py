@@ -1,0 +1,60 @@
+"""The parts of a log whose files were renamed away, by `logrotate` or by us, compressed or not."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from capture.files import Unusable, parse, status_of, whole_lines
+from capture.packed import DAMAGED, SUFFIXES, opened, packing_of
+
+type Places = list[tuple[Path, int]]  # files, each with the byte offset from which on it counts, the oldest first
+
+RENAMED = r"[.-][0-9][0-9.-]*"  # behind the name of a file that was renamed away: `.1`, `-20261121-124000`
+PACKED = "|".join(map(re.escape, SUFFIXES))
+ENDING = re.compile(f"{RENAMED}(?:{PACKED})?")
+
+
+def old_parts(directory: Path, name: str) -> list[Path]:
+    """The files that were renamed away from a file of the log, in no order."""
+    return [path for path in directory.glob(name + "*") if ENDING.fullmatch(path.name.removeprefix(name)) and path.is_file()]
+
+
+def parts(directory: Path, name: str) -> list[Path]:
+    """These, the oldest first, and the file itself, which comes last, where it exists."""
+    return [*sorted(old_parts(directory, name), key=_began), *filter(Path.exists, (directory / name,))]
+
+
+def _began(part: Path) -> tuple[str, str]:
+    """By what the parts of a file are in order: the time of the first record."""
+    with suppress(*DAMAGED), opened(part, packing_of(part)) as file:
+        return str(next(filter(None, map(parse, file)), {}).get("t")), part.name
+    return "", part.name
+
+
+def lines_of(part: Path, start: int = 0) -> Iterator[bytes]:
+    """The whole lines of a part. Raises Unusable where it is damaged: nobody knows what stands there."""
+    packing = packing_of(part)
+    if not packing:
+        yield from whole_lines(part, start)
+        return
+    try:
+        with opened(part, packing) as file:
+            yield from (line[:-1] for line in file if line.endswith(b"\n"))
+    except DAMAGED as problem:
+        raise Unusable(f"{part} cannot be read ({problem}): repair it or delete it, then try again") from None
+
+
+def written_since(path: Path, inode: int, offset: int) -> Places:
+    """Where all stands that was written to a file since it was this one and had `offset` bytes; what was compressed is left out.
+
+    It may have been renamed away since, and others after it. Of one that is gone nothing is left but what was begun anew.
+    """
+    if not inode or status_of(path).st_ino == inode:
+        return [(path, offset)]
+    old = [(status_of(part), part) for part in old_parts(path.parent, path.name) if part.suffix not in SUFFIXES]
+    old.sort(key=lambda found: found[0].st_mtime_ns)
+    at = next((at for at, (status, _) in enumerate(old) if status.st_ino == inode), None)
+    if at is None:
+        return [(path, 0)]
+    return [(old[at][1], offset), *((part, 0) for _, part in old[at + 1 :]), (path, 0)]
