@@ -5,12 +5,14 @@
     DIR/export.json                 how far each table was read
 
 Logged tables grow by bytes of their file: files first, then the state; what a crash leaves between the two is known by the
-offset in its name and taken away by the next run. Derived ones grow by rows: a row whose keys are in the dataset is not new.
+offset in its name and taken away by the next run. A file that was renamed away is known by its content: what had come to it is
+read, then those that were begun after it. Derived tables grow by rows: a row whose keys are in the dataset is not new.
 """
 
 import fcntl
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from typing import IO
 
 from capture.files import Unusable, parse, private_directory, written_whole
 from capture.jsonl import dumps
+from capture.packed import DAMAGED, opened, packing_of
+from capture.rotated import parts
 from capture.sql import Database
 from capture.tables import Table
 
@@ -36,7 +40,7 @@ class Read:
     """How far a log file was read, and how it is known again."""
 
     offset: int = 0
-    generation: int = 0  # rises when the file was replaced
+    generation: int = 0  # rises with each file
     head: str = ""  # SHA-256 of its first MARK bytes, or what there was
     tail: str = ""  # SHA-256 of MARK bytes before the offset
 
@@ -48,7 +52,7 @@ class Written:
     table: str
     rows: int
     bad: int = 0  # lines that are no records
-    replaced: int | None = None  # the log file is another one than last time; of that one so many bytes were read
+    replaced: int | None = None  # the file that was read last time is gone; of that one so many bytes were read
 
 
 @dataclass(slots=True)
@@ -94,14 +98,20 @@ def dataset(folder: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def export(database: Database, folder: Path, tables: Sequence[Table], final: bool = False) -> Iterator[Written]:
-    """Adds to a dataset what the log has and it has not, table by table. `final`: also what may still change."""
+def export(
+    database: Database, folder: Path, tables: Sequence[Table], final: bool = False, log: Path | None = None
+) -> Iterator[Written]:
+    """Adds to a dataset what the log has and it has not, table by table. `final`: also what may still change.
+
+    `log`: the directory with the parts of which the database reads all, joined.
+    """
     with dataset(folder):
         state = State.load(folder)
         derived = [table for table in tables if not table.logged]
         for table in tables:
             if table.logged:
-                yield _logged(database, folder, table, state)
+                files = parts(log, table.logged.file) if log else [database.path(table.name)]
+                yield _logged(database, folder, table, state, files)
         database.prepare(table.name for table in derived)
         for table in derived:
             yield _derived(database, folder, table, final)
@@ -110,26 +120,48 @@ def export(database: Database, folder: Path, tables: Sequence[Table], final: boo
 # -- tables that are files of the log ----------------------------------------------------------------------------------------
 
 
-def _logged(database: Database, folder: Path, table: Table, state: State) -> Written:
-    path = database.path(table.name)
+def _logged(database: Database, folder: Path, table: Table, state: State, files: Sequence[Path]) -> Written:
+    """`files`: the parts of the table's file, the oldest first."""
     read = state.tables.get(table.name, Read())
+    at = next((at for at in reversed(range(len(files))) if _is(files[at], read, database.scratch)), None) if read.offset else 0
+    replaced = read.offset if at is None else None
     rows = bad = 0
-    replaced = None
-    with open(path, "rb") as log:
-        if not _same(log, read):
-            read, replaced = Read(generation=read.generation + 1), read.offset
+    for number, path in enumerate(files[-1:] if at is None else files[at:]):
+        if number or at is None:
+            read = Read(generation=read.generation + 1)
         _take_back(folder / table.name, read)
-        while (end := whole_to(log, read.offset, STEP)) > read.offset:
-            slice_ = database.scratch / "slice.jsonl"
-            _copy(log, read.offset, end, slice_)
-            name = f"part-{read.generation:04d}-{read.offset:012d}"
-            odd, wrong = database.odd(table.name, slice_)
-            rows += _add(database, folder, table, database.records(table.name, slice_, odd), name)
-            bad += wrong
-            read = Read(end, read.generation, _digest(log, 0, min(MARK, end)), _digest(log, max(0, end - MARK), end))
-            state.tables[table.name] = read
-            state.save(folder)
+        with _plain(path, database.scratch) as log:
+            while (end := whole_to(log, read.offset, STEP)) > read.offset:
+                slice_ = database.scratch / "slice.jsonl"
+                _copy(log, read.offset, end, slice_)
+                name = f"part-{read.generation:04d}-{read.offset:012d}"
+                odd, wrong = database.odd(table.name, slice_)
+                rows += _add(database, folder, table, database.records(table.name, slice_, odd), name)
+                bad += wrong
+                read = Read(end, read.generation, _digest(log, 0, min(MARK, end)), _digest(log, max(0, end - MARK), end))
+                state.tables[table.name] = read
+                state.save(folder)
     return Written(table.name, rows, bad, replaced)
+
+
+def _is(path: Path, read: Read, scratch: Path) -> bool:
+    with _plain(path, scratch) as log:
+        return _same(log, read)
+
+
+def _plain(path: Path, scratch: Path) -> IO[bytes]:
+    """A part of the log to be read from any place: of a compressed one, what stands in it. Raises Unusable."""
+    packing = packing_of(path)
+    if not packing:
+        return open(path, "rb")
+    plain: IO[bytes] = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (closed by who asked for it)
+    try:
+        with opened(path, packing) as packed:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except DAMAGED as problem:
+        raise Unusable(f"{path} cannot be read ({problem}): repair it or move it away, then try again") from None
+    plain.flush()
+    return plain
 
 
 def _same(log: IO[bytes], read: Read) -> bool:

@@ -234,7 +234,7 @@ calls BIGINT tool calls
 {TOKENS}{WHO}"""
     ),
     "SELECT t, cwd, outcome, failed, left(prompt, 60) AS prompt FROM turns WHERE outcome <> 'idle' ORDER BY t DESC LIMIT 10",
-    keys=("sid", "turn", "t"),
+    keys=("sid", "t", "prompt"),
 )
 CALLS_TABLE = Table(
     "tool_calls",

@@ -1,6 +1,7 @@
 """SQL over the log, and the log as a dataset: what DuckDB says is what the readers of Python say."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -10,13 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+import zstandard
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from capture import dataset, samples, scan
 from capture.cli import cli
 from capture.dataset import export, whole_to
 from capture.files import ENDS, FLOWS, LINES, Unusable
+from capture.jsonl import Record
 from capture.rows import write
 from capture.scan import Notes, Source
 from capture.sql import BLOCK, Database, bare, longest_line, named, place, unlike
@@ -34,6 +37,7 @@ from tests import golden
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "query.md").read_text("utf-8")
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 NOT_RECORDS = (
     b"no JSON",
     b"\0" * 40,
@@ -620,6 +624,66 @@ def test_a_log_replaced_by_one_that_begins_alike_is_noticed_too(tmp_path: Path) 
     assert (done.rows, done.replaced) == (2, len(same + line(record(2, "{}"))) + 1)
 
 
+def exported(directory: Path, target: Path, *words: str) -> str:
+    """What `capture export` says."""
+    result = CliRunner().invoke(cli, ["export", "parquet", str(target), "--dir", str(directory), *words])
+    assert result.exit_code == 0, result.exception
+    return result.stderr
+
+
+@pytest.mark.parametrize("packings", [("", "", ""), (".gz", ".zst", "")], ids=["plain", "compressed"])
+@pytest.mark.parametrize("first", [0, 1, 3], ids=lambda first: f"first run after {first} rotations")
+def test_a_dataset_of_a_log_that_is_rotated_is_that_of_the_whole_log(tmp_path: Path, packings: tuple[str, ...], first: int) -> None:
+    """Three times: once between two runs, and twice."""
+    whole, directory, rotations = tmp_path / "whole", tmp_path / "log", 0
+    for step, entries in enumerate(in_steps(8)):
+        for folder in (whole, directory):
+            writer = LogWriter(folder, {})
+            for entry in entries:
+                writer.write(entry)
+            writer.close()
+        if rotations >= first and step != 2:
+            exported(directory, tmp_path / "out")
+        if step in (1, 2, 5):
+            for name in (LINES, FLOWS, ENDS):
+                old = directory / f"{name}-2026112{rotations}{packings[rotations]}"
+                old.write_bytes(PACKINGS[packings[rotations]]((directory / name).read_bytes()))
+                (directory / name).unlink()
+            rotations += 1
+    exported(whole, tmp_path / "expected", "--final")
+    exported(directory, tmp_path / "out", "--final")
+    said = exported(directory, tmp_path / "out", "--final")
+    assert re.findall(r"(\w+): (\d+) new", said) == [(table.name, "0") for table in TABLES]
+    for table in TABLES:
+        assert stored(tmp_path / "out", table) == stored(tmp_path / "expected", table), table.name
+
+
+def in_steps(count: int) -> Iterator[list[Record]]:
+    """The records of all samples, an hour between two steps.
+
+    A proxy writes the flow records of a round before its lines: no log has lines of a flow that it does not know.
+    """
+    entries = [entry for name in samples.names() for entry in sorted(golden.play(name), key=lambda entry: entry.kind != "flows")]
+    cuts = sorted(random.Random(3).sample(range(len(entries)), count - 1))
+    for step, (start, end) in enumerate(pairwise([0, *cuts, len(entries)])):
+        yield [
+            each._replace(fields={**each.fields, "t": each.fields["t"].replace("T08", f"T{8 + step:02}")})
+            for each in entries[start:end]
+        ]
+
+
+def test_a_part_that_is_damaged_is_said_and_the_dataset_stays(log: Path, tmp_path: Path) -> None:
+    grown(log, tmp_path / "log", 0.5)
+    exported(tmp_path / "log", tmp_path / "out")
+    before = stored(tmp_path / "out", LOGGED[0])
+    data = gzip.compress((log / LINES).read_bytes())
+    (tmp_path / "log" / f"{LINES}.1.gz").write_bytes(data[: len(data) // 2])
+    (tmp_path / "log" / LINES).write_bytes(b"")
+    result = CliRunner().invoke(cli, ["export", "parquet", str(tmp_path / "out"), "--dir", str(tmp_path / "log")])
+    assert isinstance(result.exception, Unusable) and f"{LINES}.1.gz cannot be read" in str(result.exception)
+    assert stored(tmp_path / "out", LOGGED[0]) == before
+
+
 def test_two_exports_do_not_write_at_once(log: Path, tmp_path: Path) -> None:
     with dataset.dataset(tmp_path / "out"), pytest.raises(Unusable, match="another export"):
         run(log, tmp_path / "out")
@@ -700,18 +764,15 @@ def test_the_answer_of_a_sample_is_in_messages_and_events(log: Path, name: str) 
     assert (pieces or "") in ("", expected["text"])
 
 
-def test_derived_tables_grown_in_steps_are_those_written_at_once(log: Path, tmp_path: Path) -> None:
-    run(log, tmp_path / "at once", DERIVED, final=True)
-    # a proxy writes the flow records of a round before its lines: no log has lines of a flow that it does not know
-    entries = [entry for name in samples.names() for entry in sorted(golden.play(name), key=lambda entry: entry.kind != "flows")]
-    steps = sorted(random.Random(3).sample(range(len(entries)), 5))
-    for start, end in pairwise([0, *steps, len(entries)]):
+def test_derived_tables_grown_in_steps_are_those_written_at_once(tmp_path: Path) -> None:
+    for entries in in_steps(6):
         writer = LogWriter(tmp_path / "log", {})
-        for entry in entries[start:end]:
+        for entry in entries:
             writer.write(entry)
         writer.close()
         run(tmp_path / "log", tmp_path / "steps", DERIVED)
     run(tmp_path / "log", tmp_path / "steps", DERIVED, final=True)
+    run(tmp_path / "log", tmp_path / "at once", DERIVED, final=True)
     assert all(done.rows == 0 for done in run(tmp_path / "log", tmp_path / "steps", DERIVED, final=True).values())
     for table in DERIVED:
         assert stored(tmp_path / "steps", table) == stored(tmp_path / "at once", table), table.name

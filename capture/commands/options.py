@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from math import isfinite
@@ -212,23 +213,30 @@ def rotated_option[R](command: Callable[..., R]) -> Callable[..., R]:
             return command(directory=directory, **own)
         if instead:
             raise click.UsageError(f"either --rotated or {'--from' if instead == 'url' else '--file'}")
-        from tempfile import TemporaryDirectory
-
-        from capture.rotating import join
-        from capture.scan import Source
-
-        Source(directory).check()
-        with TemporaryDirectory(prefix="sse-capture-") as copy:
-            try:
-                broken = join(directory, Path(copy))
-            except OSError as problem:
-                raise Unusable(f"cannot copy the parts of {directory} to {copy} ({problem.strerror}): set TMPDIR") from None
-            for part, why in broken.items():
-                say(f"{part} cannot be read any further: {why}")
-            return command(directory=Path(copy), **own)
+        with joined(directory) as copy:
+            return command(directory=copy, **own)
 
     words = "Also what was rotated away from the log: its parts are joined in a copy."
     return click.option("--rotated", "with_rotated", is_flag=True, help=words)(filled)
+
+
+@contextmanager
+def joined(directory: Path) -> Iterator[Path]:
+    """A log with all that was rotated away from it, as a directory that is gone afterwards. Raises Unusable."""
+    from tempfile import TemporaryDirectory
+
+    from capture.rotating import join
+    from capture.scan import Source
+
+    Source(directory).check()
+    with TemporaryDirectory(prefix="sse-capture-") as copy:
+        try:
+            broken = join(directory, Path(copy))
+        except OSError as problem:
+            raise Unusable(f"cannot copy the parts of {directory} to {copy} ({problem.strerror}): set TMPDIR") from None
+        for part, why in broken.items():
+            say(f"{part} cannot be read any further: {why}")
+        yield Path(copy)
 
 
 def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> str:
