@@ -10,11 +10,12 @@ import mmap
 import os
 import zlib
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import compress
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ COUNT, FLOW = b'","data_count":', b'"flow_id":"'
 NOBODY = 0  # the flow's number of a line whose flow was not told from its bytes: it may be anybody's
 EDGE = 4096  # bytes of a line that make sure that it is the same
 SAVE = 1_000_000  # lines that wait in memory, 13 bytes each, before they are written
-STEP = 65_536  # lines looked through at once
+STEP = 16_384  # lines looked through at once
 WINDOW = 1 << 18  # bytes of the log read at once
+
+type Places = tuple[list[int], list[int]]  # where lines begin, where they end; in file order
 
 
 @dataclass(slots=True)
@@ -80,17 +83,20 @@ def lines(source: Source, wanted: Wanted, notes: Notes, sids: frozenset[str] | N
     notes.read = notes.total
 
 
-def cut(log: int, places: Iterator[tuple[int, int]], notes: Notes) -> Lines:
-    """The lines between these places. Not from a map: a log that is cut short under a map kills its reader."""
-    low, high, block = 0, 0, b""
-    for offset, end in places:
-        if end > high:
-            block = os.pread(log, max(WINDOW, end - offset), offset)
-            low, high = offset, offset + len(block)
-            notes.read = offset
-            if end > high:
+def cut(log: int, places: Iterator[Places], notes: Notes) -> Lines:
+    """The lines at these places. Not from a map: a log that is cut short under a map kills its reader."""
+    for begins, ends in places:
+        at = 0
+        while at < len(begins):
+            low = begins[at]
+            stop = bisect_right(ends, low + WINDOW, at + 1)
+            block = os.pread(log, ends[stop - 1] - low, low)
+            whole = bisect_right(ends, low + len(block), at, stop)
+            notes.read = low
+            yield from [(begin, block[begin - low : end - low]) for begin, end in zip(begins[at:whole], ends[at:whole], strict=True)]
+            if whole < stop:
                 return
-        yield offset, block[offset - low : end - low]
+            at = stop
 
 
 def covered(source: Source) -> int:
@@ -140,8 +146,8 @@ class Index:
         if not self._columns:
             self.head = Head()
 
-    def find(self, holds: int, sids: frozenset[str] | None, start: int = 0) -> Iterator[tuple[int, int]]:
-        """(begin, end) of the covered lines from an offset on that may hold some of it."""
+    def find(self, holds: int, sids: frozenset[str] | None, start: int = 0) -> Iterator[Places]:
+        """Where the covered lines from an offset on are that may hold some of it."""
         if not self._columns:
             return
         kinds = self._columns["kinds"]
@@ -149,13 +155,15 @@ class Index:
         flows = memoryview(self._columns["flows"]).cast("I")
         table = bytes(kind & holds != 0 for kind in range(256))
         whose = None if sids is None else self._whose(sids)
-        last = self.head.records - 1
         try:
             for begin in range(bisect_left(offsets, start), self.head.records, STEP):
                 mask = kinds[begin : begin + STEP].translate(table)
-                for at in compress(range(begin, begin + len(mask)), mask):
-                    if whose is None or flows[at] in whose:
-                        yield offsets[at], offsets[at + 1] if at < last else self.head.covered
+                if whose is not None:
+                    mask = bytes(map(and_, mask, map(whose.__contains__, flows[begin : begin + STEP])))
+                edges = offsets[begin : begin + STEP + 1].tolist()
+                if begin + STEP >= self.head.records:
+                    edges.append(self.head.covered)
+                yield list(compress(edges, mask)), list(compress(edges[1:], mask))
         finally:
             offsets.release()
             flows.release()
