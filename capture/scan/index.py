@@ -93,7 +93,9 @@ def cut(log: int, places: Iterator[Places], notes: Notes) -> Lines:
             block = os.pread(log, ends[stop - 1] - low, low)
             whole = bisect_right(ends, low + len(block), at, stop)
             notes.read = low
-            yield from [(begin, block[begin - low : end - low]) for begin, end in zip(begins[at:whole], ends[at:whole], strict=True)]
+            yield from [
+                (begin, block[begin - low : end - low]) for begin, end in zip(begins[at:whole], ends[at:whole], strict=True)
+            ]
             if whole < stop:
                 return
             at = stop

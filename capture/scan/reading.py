@@ -19,7 +19,6 @@ type Item = dict[str, Any] | Deltas
 MAX_TEXT = 1 << 20  # characters of one run that wait for its end
 MAX_RUNS = 2_000  # flows whose runs wait
 TURNING = ("request.", "codex.", "claude.user_prompt", "claude.stop", "turn.user_message")  # how events begin
-COUNT_SIZE = len(COUNT)
 MAX_FRAME = 256 << 20  # characters of a frame in parts
 NAMES = ("event", "t", "line", "metadata", "flow_id", "data_count", "sid")
 TYPES = (str, str, str, str, str, int, str)
@@ -102,31 +101,37 @@ class Reading:
     def more(self, lines: "Iterable[tuple[int, bytes]]", join: bool = True) -> Iterator[Item]:
         """What some lines say, more of which may come: the last runs of pieces still wait."""
         named, closely = self._named, self._closely
+        run, about, rest = None, NOWHERE, 0  # of the line before: the next one is mostly of the same flow
         for offset, raw in lines:
-            count = raw.rfind(COUNT)
-            run = named.get(raw[count - NAME : count])
+            flow = len(raw) - rest
+            if not raw.startswith(about.tail, flow):
+                count = raw.rfind(COUNT)
+                run = named.get(raw[count - NAME : count])
+                about = run.template if run is not None else NOWHERE
+                flow = count - about.back
+                rest = len(raw) - flow
+                if not raw.startswith(about.tail, flow):
+                    run = None
             if run is not None and run.size < MAX_TEXT:
-                about = run.template
                 start = about.text_at
                 end = raw.find(QUOTE, start)
-                flow = count - about.back
                 if not (  # as `Template.span`, for the usual case: a call costs as much as all this
                     raw.startswith(about.head, about.at)
                     and raw.startswith(about.begin)
                     and raw.startswith(about.after, end)
                     and raw[end - 1] != BACKSLASH
                     and raw[end + about.after_size : flow].isdigit()
-                    and raw.startswith(about.tail, flow)
                     and raw.endswith(about.last)
-                    and raw[count + COUNT_SIZE : about.count_end].isdigit()
+                    and raw[flow + about.tail_size : about.count_end].isdigit()
                 ):
-                    start, end = about.span(raw, count)
+                    start, end = about.span(raw, flow + about.back)
                 if start and (text := unescaped(raw[start:end])) is not None:
                     run.texts.append(text)
                     run.size += len(text)
                     run.latest = raw
                     run.offset = offset
                     continue
+            run, about = None, NOWHERE
             if found := closely(offset, raw, join):
                 yield from found
 

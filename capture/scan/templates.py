@@ -37,6 +37,7 @@ class Template:
         "last",
         "name",
         "tail",
+        "tail_size",
         "text_at",
     )
 
@@ -49,6 +50,7 @@ class Template:
         self.after = raw[end:digits]
         self.after_size = len(self.after)
         self.tail = raw[flow : count + len(COUNT)]
+        self.tail_size = len(self.tail)
         self.back = count - flow
         self.last = raw[raw.index(b",", count + len(COUNT)) :]
         self.count_end = -len(self.last)
