@@ -1,7 +1,6 @@
 """What the log means, as rows of the tables `events messages turns tool_calls usage`, in files that DuckDB reads."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -68,7 +67,7 @@ def _decoded(item: Row, provider: Provider, outgoing: bool) -> Iterator[Event]:
 
 
 def _event(item: Row, number: int, event: Event, outgoing: bool) -> Row:
-    value = asdict(event)
+    value = {name: getattr(event, name) for name in event.__match_args__}
     return {
         "t": item["t"],
         "sid": item["sid"],

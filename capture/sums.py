@@ -40,19 +40,26 @@ class Sum:
         if t > self.last_t:
             self.last_t = t
         self.exchanges += 1
-        self.input += usage.input
-        if usage.cached is not None:
-            self.cached = (self.cached or 0) + usage.cached
-        if usage.written is not None:
-            self.written = (self.written or 0) + usage.written
-        if usage.output is not None:
-            self.output = (self.output or 0) + usage.output
-        if usage.reasoning is not None:
-            self.reasoning = (self.reasoning or 0) + usage.reasoning
+        fresh, cached, written, output, reasoning, _, _ = usage
+        self.input += (fresh or 0) + (cached or 0) + (written or 0)
+        if cached is not None:
+            self.cached = (self.cached or 0) + cached
+        if written is not None:
+            self.written = (self.written or 0) + written
+        if output is not None:
+            self.output = (self.output or 0) + output
+        if reasoning is not None:
+            self.reasoning = (self.reasoning or 0) + reasoning
         if cost is None:
             self.unknown += 1
         else:
             self.cost += cost
+
+    def add_all(self, other: "Sum") -> None:
+        self.t, self.last_t = min(self.t, other.t), max(self.last_t, other.last_t)
+        for name in ("exchanges", *TOKENS, "cost", "unknown"):
+            if (number := getattr(other, name)) is not None:
+                setattr(self, name, (getattr(self, name) or 0) + number)
 
     @property
     def row(self) -> Row:
@@ -67,7 +74,7 @@ def stats(
 ) -> tuple[list[Row], Sum, set[str]]:
     """(a row for each of what is asked for, by when it was first heard of; the sum of all; models without a price)."""
     sums: dict[tuple[str | None, ...], Sum] = {}
-    total, strange, key_of = Sum("~", ""), set(), [KEYS[name][1] for name in by]
+    strange, key_of = set(), [KEYS[name][1] for name in by]
     for each in usages:
         if not within(each.t):
             continue
@@ -79,7 +86,9 @@ def stats(
         if (one := sums.get(key)) is None:
             one = sums[key] = Sum(each.t, each.t)
         one.add(each.t, usage, cost)
-        total.add(each.t, usage, cost)
+    total = Sum("~", "")
+    for one in sums.values():
+        total.add_all(one)
     order = sorted(sums.items(), key=lambda item: (item[1].t, tuple(map(str, item[0]))))
     names = [KEYS[name][0] for name in by]
     rows = [{"i": i, **dict(zip(names, keys, strict=True)), **found.row} for i, (keys, found) in enumerate(order, 1)]

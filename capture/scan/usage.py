@@ -104,8 +104,9 @@ def first_hand(facts: Iterable[Usage]) -> Iterator[Usage]:
     retold: dict[str, list[Usage]] = {}
     for each in facts:
         if each.first_hand:
-            seen.add(each.sid)
-            retold.pop(each.sid, None)
+            if each.sid not in seen:
+                seen.add(each.sid)
+                retold.pop(each.sid, None)
             yield each
         elif each.sid not in seen:
             retold.setdefault(each.sid, []).append(each)
