@@ -90,10 +90,10 @@ def _by_tokens(table: Table) -> Price:
         if missing and any(tokens[at] for at in missing):
             return None
         size = fresh + cached + written
-        of_fresh = of_cached = of_written = of_output = 0.0
-        for above, of_fresh, of_cached, of_written, of_output in bands:
-            if size > above:
+        for band in bands:
+            if size > band[0]:
                 break
+        _, of_fresh, of_cached, of_written, of_output = band
         return (fresh * of_fresh + cached * of_cached + written * of_written + output * of_output) / PER
 
     return price
