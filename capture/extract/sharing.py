@@ -184,10 +184,13 @@ def _items(source: Source, mine: Share, notes: Notes) -> Iterator[Item]:
 def _lines(source: Source, mine: Share, notes: Notes) -> Iterator[tuple[int, bytes]]:
     """The lines of its sessions; those that name no session are the first one's, to be noted."""
     known: dict[bytes, bool] = {b"": mine.number == 0}
+    tail, own = b"{", False  # of the line before: the next one is mostly of the same session
     for offset, raw in engine.lines(source, Wanted(Holds.ALL), notes):
-        sid = _sid(raw)
-        if (own := known.get(sid)) is None:
-            own = known[sid] = _unescaped(sid) in mine
+        if not raw.endswith(tail):
+            sid, tail = _sid(raw), raw[max(raw.rfind(SID), 0) :]
+            if (found := known.get(sid)) is None:
+                found = known[sid] = _unescaped(sid) in mine
+            own = found
         if own:
             yield offset, raw
 
