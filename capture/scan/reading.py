@@ -9,7 +9,7 @@ from capture.events import Event, MessageStarted, ReasoningDelta, TextDelta, Too
 from capture.files import parse, safe_name
 from capture.jsonl import loads
 from capture.scan.base import Lines, Notes
-from capture.scan.beside import AHEAD, LINGER, Nothing, later
+from capture.scan.beside import AHEAD, Nothing, later
 from capture.scan.pieces import COUNTS, PIECES, Block, piece
 from capture.scan.templates import BACKSLASH, COUNT, NAME, NOWHERE, QUOTE, TIME, Template, template, unescaped
 from capture.updates import Deltas
@@ -88,7 +88,7 @@ class Reading:
         self._runs: dict[str, Run] = {}  # by flow
         self._named: dict[bytes, Run] = {}  # by the end of the flow's name, where a template tells how its lines look
         self._parts: dict[str, list[dict[str, Any]]] = {}  # by flow: a frame whose parts are not all there yet
-        self._behind, self._look = "", ""  # a line before this time lags; when to look again
+        self._now = ""  # the latest time so far
         self._counts: dict[str, int] = {}  # by flow that has not ended: of its last line
         self._early: dict[str, dict[str, Any]] = {}  # ends that came before their flows' last lines
         self._incoming: dict[str, bool | None] = {}  # by how metadata begins: from the server? None: the line is special
@@ -144,9 +144,9 @@ class Reading:
         flow_id, t = record["flow_id"], record["t"]
         if self.beside.tells_ends:
             self._counts[flow_id] = record["data_count"]
-        if t > self._look:
-            self._behind, self._look = later(t, -AHEAD), later(t, LINGER)
-        elif t < self._behind:
+        if t >= self._now:
+            self._now = t
+        elif t < later(self._now, -AHEAD):
             self.beside.lags = True
         if t > self.beside.due or self.beside.lags:
             said += self._beside(self.beside.passed(t))
