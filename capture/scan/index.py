@@ -23,8 +23,9 @@ import orjson
 
 from capture.files import parse
 from capture.packed import BUFFER
+from capture.providers.base import Holds
 from capture.scan.base import Lines, Notes, Source
-from capture.scan.kinds import HEAD, Kinds, Wanted, version
+from capture.scan.kinds import HEAD, Chain, Kinds, Wanted, held, version
 
 SUFFIX = ".index"
 FORMAT = 1  # of the files; together with the version of the shapes
@@ -182,21 +183,30 @@ class Index:
         offset, new = file.tell(), _New()
         holds, kinds, numbers = wanted.holds, self._kinds, self._numbers
         add_offset, add_kind, add_flow = new.offsets.append, new.kinds.append, new.flows.append
+        # of the line before, since the next one mostly is like it: how it begins, what its event tells, how its flow is named
+        named, whose, number, rest = b"\n", b"\n", NOBODY, 0
+        found: tuple[Chain, ...] | int = int(Holds.ALL)
         try:
             for raw in file:
-                found = kinds[raw[10 : raw.find(b'"', 10)]] if raw[:10] == HEAD else 255
-                kind = found if isinstance(found, int) else kinds.of(raw)
+                if not raw.startswith(named):
+                    end = raw.find(b'"', 10)
+                    named = raw[: end + 1] or raw
+                    found = kinds[raw[10:end]] if raw[:10] == HEAD else int(Holds.ALL)
+                kind = found if isinstance(found, int) else held(found, raw)
                 if raw[-1:] != b"\n":  # not whole yet: not covered
                     if kind & holds:
                         yield offset, raw
                     break
                 if mine:
-                    count = raw.rfind(COUNT)
-                    name = raw[raw.rfind(FLOW, 0, count) + 11 : count]
-                    number = numbers.get(name)
+                    if not raw.startswith(whose, len(raw) - rest):
+                        count = raw.rfind(COUNT)
+                        flow = raw.rfind(FLOW, 0, count)
+                        name = raw[flow + len(FLOW) : count]
+                        number = numbers[name] if name in numbers else self._number(new, name, raw)
+                        whose, rest = (raw[flow : count + len(COUNT)], len(raw) - flow) if number else (b"\n", 0)
                     add_offset(offset)
                     add_kind(kind)
-                    add_flow(self._number(new, name, raw) if number is None else number)
+                    add_flow(number)
                 begin, offset = offset, offset + len(raw)
                 if kind & holds:
                     notes.read = begin

@@ -98,13 +98,6 @@ class Kinds(dict[bytes, tuple[Chain, ...] | int]):
         self[name] = (held(found, b"") or int(Holds.ALL)) if fixed else found
         return self[name]
 
-    def of(self, raw: bytes) -> int:
-        """The Holds of a raw line."""
-        if not raw.startswith(HEAD):
-            return Holds.ALL
-        found = self[raw[10 : raw.find(b'"', 10)]]
-        return found if isinstance(found, int) else held(found, raw)
-
 
 class Wanted(dict[bytes, bool | tuple[Chain, ...]]):
     """Whether lines may hold some of what is wanted, by event name: yes, no, or the chains to be asked."""
