@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from capture.files import default_directory
-from capture.live.inks import SGR, Style
-from capture.live.printable import printable
+
+if TYPE_CHECKING:
+    from capture.live.inks import Style
 
 GAP = 2  # columns between two columns of a table
 SHORTENED = 12  # columns that are left of the flexible column in the narrowest table
@@ -73,10 +74,12 @@ def coloured(stream: Any) -> bool:
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, style: Style, stream: Any = None) -> str:
+def paint(text: str, style: "Style", stream: Any = None) -> str:
     """`text` in a style where colours belong."""
     if not coloured(stream or sys.stdout):
         return text
+    from capture.live.inks import SGR  # not needed on a pipe: 2 ms
+
     return f"\x1b[{SGR[style]}m{text}\x1b[0m"
 
 
@@ -90,6 +93,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], flexible: str, 
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from capture.live.printable import printable
 
     console = Console(no_color=not coloured(sys.stdout), highlight=False)
     if not sys.stdout.isatty():

@@ -2,7 +2,7 @@
 
 from capture.packed import DAMAGED
 from capture.scan.base import Lines, Notes, Source
-from capture.scan.kinds import HEAD, Wanted, held
+from capture.scan.kinds import HEAD, Chain, Wanted, held
 
 STEP = 4 << 20  # bytes between two notes of how far it is
 
@@ -13,12 +13,17 @@ def lines(source: Source, wanted: Wanted, notes: Notes, start: int = 0) -> Lines
     file = source.open(start)
     begin = offset = file.tell() if source.plain and start else 0
     everything, holds, due = wanted.all, wanted.holds, offset + STEP
+    named = b"\n"  # how the line before begins: the next one is mostly of the same event
+    verdict: bool | tuple[Chain, ...] = True
     try:
         for raw in file:
-            if everything or raw[:10] != HEAD:
+            if everything:
                 yield offset, raw
             else:
-                verdict = wanted[raw[10 : raw.find(b'"', 10)]]
+                if not raw.startswith(named):
+                    end = raw.find(b'"', 10)
+                    named = raw[: end + 1] or raw
+                    verdict = wanted[raw[10:end]] if raw[:10] == HEAD else True
                 if verdict is True or (verdict and held(verdict, raw) & holds):
                     yield offset, raw
             offset += len(raw)
