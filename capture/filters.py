@@ -5,12 +5,14 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capture.files import ENDS, FLOWS, Unusable, parse, records_since, whole_lines
 from capture.providers.base import Holds
 from capture.scan import Notes, Source, read
-from capture.updates import Deltas
+
+if TYPE_CHECKING:
+    from capture.scan import Item
 
 AGO = re.compile(r"(\d+)\s*([smhdw])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -60,11 +62,11 @@ class Sessions:
     last: dict[str, str] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
 
-    def see(self, items: Iterable[dict[str, Any] | Deltas]) -> None:
+    def see(self, items: "Iterable[Item]") -> None:
         for item in items:
-            sid, t = (item.sid, item.last_t) if isinstance(item, Deltas) else (str(item.get("sid")), str(item.get("t")))
+            sid, t = (str(item.get("sid")), str(item.get("t"))) if isinstance(item, dict) else (item.sid, item.last_t)
             self.last[sid] = max(t, self.last.get(sid, ""))
-            if not isinstance(item, Deltas) and isinstance(client := item.get("client"), dict) and client.get("parent_id"):
+            if isinstance(item, dict) and isinstance(client := item.get("client"), dict) and client.get("parent_id"):
                 self.parents.setdefault(sid, str(client["parent_id"]))
 
     def meant(self, name: str) -> str | None:
@@ -141,7 +143,7 @@ def flow(source: Source, name: str, engine: str, within: frozenset[str] | None) 
         known = {str(record.get("flow_id")): str(record.get("sid")) for record in records_since(source.log / FLOWS, 0)}
     if not any(_called(flow_id, name) for flow_id in known):
         for item in read(source, Holds.ALL & ~Holds.OTHER, engine=engine, notes=Notes()):
-            flow_id, sid = (item.flow_id, item.sid) if isinstance(item, Deltas) else (str(item["flow_id"]), str(item["sid"]))
+            flow_id, sid = (str(item["flow_id"]), str(item["sid"])) if isinstance(item, dict) else (item.flow_id, item.sid)
             known[flow_id] = sid
     if within is not None:
         known = {flow_id: sid for flow_id, sid in known.items() if sid in within}

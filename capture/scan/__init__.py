@@ -3,15 +3,18 @@
 import os
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from capture.files import Unusable
 from capture.providers.base import Holds
 from capture.scan import facts, index, python, rg, vectorised
-from capture.scan.base import Bad, Engine, Lines, Notes, Source
+from capture.scan.base import Bad, Engine, Item, Lines, Notes, Source
 from capture.scan.beside import Log, Nothing
 from capture.scan.kinds import Wanted
-from capture.scan.reading import Item, Reading
 from capture.scan.usage import Tally, Usage, first_hand
+
+if TYPE_CHECKING:
+    from capture.scan.reading import Reading
 
 __all__ = ["ENGINES", "Bad", "Holds", "Item", "Notes", "Source", "Usage", "read", "usages", "windows"]
 
@@ -42,7 +45,7 @@ def read(
     source.check()
     notes = notes or Notes()
     lines = _lines(source, holds, engine, sids, notes)
-    return _reading(source, notes, sids).items(lines, join)
+    return _reading(source, _beside(source, notes, sids), notes, sids).items(lines, join)
 
 
 def windows(
@@ -82,7 +85,7 @@ def usages(
         )
     else:
         lines = _lines(source, holds, engine, sids, notes)
-        found = _folded(Reading(source.name, source.log, Nothing(), notes, sids).items(lines))
+        found = _folded(_reading(source, Nothing(), notes, sids).items(lines))
     return first_hand(each for each in found if sids is None or each.sid in sids)
 
 
@@ -109,19 +112,25 @@ def _lines(source: Source, holds: Holds, engine: str, sids: frozenset[str] | Non
 
 
 def _tail(source: Source, holds: Holds, start: int, sids: frozenset[str] | None, notes: Notes) -> Iterator[Item]:
-    return _reading(source, notes, sids, _time_at(source, start)).items(python.lines(source, Wanted(holds), notes, start))
+    beside = _beside(source, notes, sids, _time_at(source, start))
+    return _reading(source, beside, notes, sids).items(python.lines(source, Wanted(holds), notes, start))
 
 
 def _time_at(source: Source, start: int) -> str:
     """The time of the first record behind an offset."""
     lines = python.lines(source, Wanted(Holds.ALL), Notes(), start)
-    items = Reading(source.name, None, Nothing(), Notes()).items(lines, join=False)
+    items = _reading(source, Nothing(), Notes()).items(lines, join=False)
     return next((str(item["t"]) for item in items if isinstance(item, dict)), "")
 
 
-def _reading(source: Source, notes: Notes, sids: frozenset[str] | None, since: str = "") -> Reading:
-    log = source.log
-    return Reading(source.name, log, Log(log, notes, since, sids) if log else Nothing(), notes, sids)
+def _reading(source: Source, beside: Nothing, notes: Notes, sids: frozenset[str] | None = None) -> "Reading":
+    from capture.scan.reading import Reading  # 10 ms; tokens that are kept are told without
+
+    return Reading(source.name, source.log, beside, notes, sids)
+
+
+def _beside(source: Source, notes: Notes, sids: frozenset[str] | None, since: str = "") -> Nothing:
+    return Log(source.log, notes, since, sids) if source.log else Nothing()
 
 
 def _folded(items: Iterator[Item]) -> Iterator[Usage]:

@@ -5,12 +5,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from capture.files import A_LOG, ENDS, FLOWS, LINES, Unusable, size_of
 from capture.packed import opened, packing_of
 from capture.scan.kinds import Wanted
 
+if TYPE_CHECKING:  # 10 ms that `capture stats` can do without
+    from capture.updates import Deltas
+
+type Item = dict[str, Any] | Deltas  # what `Pairing` takes: a record with its payload, or pieces that were read together
 type Lines = Iterator[tuple[int, bytes]]  # (byte offset, raw line with its newline), in file order
 
 MAX_BAD = 1000  # bad lines kept one by one; all are counted

@@ -14,7 +14,6 @@ from capture.scan.base import Lines, Notes, Source
 from capture.scan.beside import Nothing
 from capture.scan.index import Lock, edge, open_private, place_of, read_checked, write_checked
 from capture.scan.kinds import version
-from capture.scan.reading import Reading
 from capture.scan.usage import Tally, Usage, fact, row
 
 FORMAT = 2
@@ -34,7 +33,6 @@ def usages(source: Source, read: Read, notes: Notes) -> Iterator[Usage]:
             noted.add(source.name, offset, why)
         noted.count = head["bad_count"]
         tally, new, torn = Tally(head["open"]), list[Usage](), list[tuple[int, bytes]]()
-        reading = Reading(source.name, source.log, Nothing(), noted)
 
         def whole(lines: Lines) -> Lines:
             """The whole lines; remembers how far they go."""
@@ -45,16 +43,20 @@ def usages(source: Source, read: Read, notes: Notes) -> Iterator[Usage]:
                 else:
                     torn.append((offset, raw))
 
-        for item in chain(reading.more(whole(read(head["covered"], notes))), reading.settled()):
-            new += tally.feed(item)
-        if notes.indexed[0] > head["covered"]:  # nothing more is in the lines up to there
-            head.update(covered=notes.indexed[0], last_at=notes.indexed[1])
-        if mine and head["covered"] > before and not reading.partial:
-            head.update(open=tally.rows, bad=[(bad.offset, bad.why) for bad in noted.bad], bad_count=noted.count)
-            with suppress(OSError):
-                _save(place, log.fileno(), head, [row(each) for each in new])
-        for item in chain(reading.more(torn), reading.close()):
-            new += tally.feed(item)
+        if source.size > before:
+            from capture.scan.reading import Reading  # 10 ms, where there is something to read
+
+            reading = Reading(source.name, source.log, Nothing(), noted)
+            for item in chain(reading.more(whole(read(before, notes))), reading.settled()):
+                new += tally.feed(item)
+            if notes.indexed[0] > head["covered"]:  # nothing more is in the lines up to there
+                head.update(covered=notes.indexed[0], last_at=notes.indexed[1])
+            if mine and head["covered"] > before and not reading.partial:
+                head.update(open=tally.rows, bad=[(bad.offset, bad.why) for bad in noted.bad], bad_count=noted.count)
+                with suppress(OSError):
+                    _save(place, log.fileno(), head, [row(each) for each in new])
+            for item in chain(reading.more(torn), reading.close()):
+                new += tally.feed(item)
     notes.bad += noted.bad
     notes.count += noted.count
     yield from kept

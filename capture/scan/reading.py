@@ -8,13 +8,12 @@ from capture import providers
 from capture.events import Event, MessageStarted, ReasoningDelta, TextDelta, ToolArgumentsDelta, UsageReported
 from capture.files import parse, safe_name
 from capture.jsonl import loads
+from capture.scan.base import Item as Item  # its name is known here, too
 from capture.scan.base import Lines, Notes
 from capture.scan.beside import AHEAD, Nothing, later
 from capture.scan.pieces import COUNTS, PIECES, Block, piece
 from capture.scan.templates import BACKSLASH, COUNT, NAME, NOWHERE, QUOTE, TIME, Template, template, unescaped
 from capture.updates import Deltas
-
-type Item = dict[str, Any] | Deltas
 
 MAX_TEXT = 1 << 20  # characters of one run that wait for its end
 MAX_RUNS = 2_000  # flows whose runs wait

@@ -8,7 +8,7 @@ from typing import Any
 from capture import providers
 from capture.events import Event, MessageStarted, UsageReported
 from capture.jsonl import loads
-from capture.scan.reading import Item
+from capture.scan.base import Item
 
 CHAT = providers.called("openai", "chat")
 MAX_OPEN = 4096  # answers that may still get a report; the one that got none for longest is over
