@@ -27,6 +27,8 @@ sys.path[0] = str(ROOT)  # run as a file, this folder would hide the package `ca
 
 LINES = 2_700_000
 READ = 1 << 20  # bytes of a contestant's output read at once
+# modules are compiled once, as where they are installed: a build machine may forbid it, and each start would take twice as long
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 MEMORY = 150.0  # MiB that the first three questions may take
 SMALLER = 4  # the second log, for memory, has one line in so many
 QUESTIONS = ("prompts", "tokens", "calls", "texts", "kinds")
@@ -110,7 +112,7 @@ def run(contestant: Contestant) -> Run:
     contestant.before()
     began = time.perf_counter()
     with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(contestant.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=complaints)
+        process = subprocess.Popen(contestant.command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=complaints)
         assert process.stdout
         size, tail = 0, b""
         while block := process.stdout.read(READ):
