@@ -36,7 +36,7 @@ NOBODY = 0  # the flow's number of a line whose flow was not told from its bytes
 EDGE = 4096  # bytes of a line that make sure that it is the same
 SAVE = 1_000_000  # lines that wait in memory, 13 bytes each, before they are written
 STEP = 16_384  # lines looked through at once
-WINDOW = 1 << 16  # bytes of the log read at once: of four times as many the lines' memory is given back and asked for again each time
+WINDOW = 1 << 16  # bytes of the log read at once; with 256 KiB the lines' memory is given back and asked for again each time
 
 type Places = tuple[list[int], list[int]]  # where lines begin, where they end; in file order
 
