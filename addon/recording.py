@@ -171,7 +171,7 @@ class Recording:
                 continue
             self._asleep = True
             if not self._jobs and not self._stopping:
-                again = 1.0 if self._failing or self._writer.unsynced else None
+                again = 1.0 if self._failing or self._writer.unsynced or self._writer.waiting else None
                 self._wake.wait(HELD_LOOK if self._holding else again)
             self._asleep = False
             self._wake.clear()

@@ -47,11 +47,12 @@ MAX_WAITING = (
 )  # bytes a disk that takes none may leave in memory (20 minutes of one busy agent); above it the log is `full`
 MAX_ERRORS_WAITING = 1 << 20  # bytes of error lines the disk has not taken; later ones are left out
 LOOK = 1.0  # seconds between two looks whether our files still are where they were, and between two tries of a payload
+OWN = 1.0  # seconds between two writes to the file of an open flow: the start after a kill adds what the kill kept from it
 MAX_ERRORS = 100  # error lines a minute; what is over is counted
 
 
 class LogWriter:
-    """Appends records to the central files and to the file of their flow. Lines reach the disk with `flush`.
+    """Appends records to the central files and to the file of their flow. Lines reach the former with `flush`, the latter soon.
 
     What the disk does not take waits in memory: `full` says that no more than flow and end records should come to it.
     """
@@ -61,13 +62,14 @@ class LogWriter:
         self.directory = prepare(directory)
         self.waiting = 0  # bytes not yet in the files
         self._now = now
-        self._looked = self._tried = now()
+        self._looked = self._tried = self._owned = now()
         self._errors_at, self._errors = 0, 0
         self._blobs: deque[tuple[Blob, str]] = deque()  # with their session; to be written before the lines that refer to them
         self._new_blobs: list[Blob] = []  # whose line comes next
         self._gone: set[str] = set()  # open flows whose session was purged: what they say further is not written
         self.forgotten: list[Notice] = []  # purges that the recorder must hear of: what it takes for written is not there
         self._blob_trouble: OSError | None = None
+        self._own_trouble: OSError | None = None  # of the flows' own files, when they were written last
         self.unsynced = False  # there are records in the central files that a power failure would take
         self._syncer = Syncer(now)
         self._flows: dict[str, Appender] = {}  # the file of each flow that has not ended
@@ -133,9 +135,9 @@ class LogWriter:
         return True
 
     def flush(self) -> None:
-        """Everything written so far is in the files (the system's cache: a killed process loses nothing of it). Raises OSError.
+        """Everything written so far is in the central files (the system's cache: a killed process loses nothing of it).
 
-        The flows' own files wait for the central log: where it cannot be written they are not tried.
+        The flows' own files come after them, and not each time. Raises OSError.
         """
         self._take_blobs("")
         with self._gate.held():
@@ -217,7 +219,7 @@ class LogWriter:
     def close(self) -> None:
         """Flushes, and says that this proxy has ended its flows. Raises OSError; the next start ends the flows then."""
         try:
-            self._blob_trouble = None
+            self._blob_trouble, self._owned = None, float("-inf")
             self.flush()
         finally:
             for file in (*self._central.values(), *self._open.values(), self._error_file):
@@ -248,10 +250,16 @@ class LogWriter:
         return file
 
     def _flush_flows(self) -> OSError | None:
-        failed = None
+        """The files of flows that have ended; of all, once every OWN seconds, or when much waits for them."""
+        now, waiting = self._now(), sum(file.waiting for file in self._touched.values())
+        everything = abs(now - self._owned) >= OWN or waiting > MAX_WAITING // 64
+        if everything:
+            self._owned, self._own_trouble = now, None
         for flow_id, file in list(self._touched.items()):
+            if flow_id in self._flows and not everything:
+                continue
             trouble = flushed(file)
-            failed = trouble or failed
+            self._own_trouble = trouble or self._own_trouble
             if not trouble:
                 del self._touched[flow_id]
             if flow_id not in self._flows:
@@ -266,7 +274,7 @@ class LogWriter:
                 self._open.popitem(last=False)[1].close()
         if sum(file.waiting for file in self._touched.values()) > MAX_WAITING // 2:
             self._let_go()
-        return failed
+        return self._own_trouble
 
     def _let_go(self) -> None:
         """Copies that only their own files would not take are no reason to lose what the central log still takes."""

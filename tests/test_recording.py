@@ -136,6 +136,15 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return disk
 
 
+def test_the_file_of_a_flow_that_falls_silent_is_written_all_the_same(bench: Bench) -> None:
+    """It is not written with each look, and nothing more comes that would have the thread look."""
+    bench.open()
+    bench.say(event(b"one"))
+    bench.done()
+    assert bench.events() == ["content_block_delta"]
+    until(lambda: [line["event"] for line in bench.log.flow_lines("session-1", "flow-1")][-1:] == ["content_block_delta"])
+
+
 # -- frames that wait ------------------------------------------------------------------------------------------------------
 
 
