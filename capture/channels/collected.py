@@ -99,7 +99,7 @@ class CollectedLog:
         run: list[bytes] = []  # records of one kind
         kind = b"lines"
         for number, fields in entries:
-            if fields and len(fields) == 8 and fields[0] == b"k" and fields[2] == b"d" and b"\n" not in fields[3]:
+            if fields and len(fields) == 8 and fields[0] == b"k" and fields[2] == b"d" and fields[3].find(b"\n") < 0:
                 if fields[1] != kind:
                     self._add_run(kind, run)
                     run, kind = [], fields[1]

@@ -36,7 +36,7 @@ def named(raw: bytes) -> Named | None:
     words = raw.rpartition(FLOW_ID)[2].split(b'"')
     if len(words) == 8 and words[2] == b"data_count" and words[4] == b"sid" and raw.startswith(b"{"):
         flow, count, sid = words[0], words[3][1:-1], words[6]
-        if count.isdigit() and b"\\" not in sid and b"\\" not in flow:
+        if count.isdigit() and sid.find(b"\\") < 0 and flow.find(b"\\") < 0:
             return Named(sid, flow, int(count))
     return _named(parse(raw) or {})
 
@@ -166,7 +166,7 @@ class FlowFiles:
             words = raw.rpartition(FLOW_ID)[2].split(b'"')
             if len(words) == 8 and words[2] == b"data_count" and words[4] == b"sid":
                 flow, count, sid = words[0], words[3][1:-1], words[6]
-                file = touched.get((sid, flow)) if b"\\" not in sid and b"\\" not in flow else None
+                file = touched.get((sid, flow)) if sid.find(b"\\") < 0 and flow.find(b"\\") < 0 else None
                 if file and count.isdigit() and file.next == int(count) and not file.beyond and raw.startswith(b"{"):
                     file.next += 1
                     file.waiting.append(raw)
