@@ -96,15 +96,15 @@ class CollectedLog:
 
     def add_entries(self, entries: Iterable[Raw]) -> None:
         """Takes entries of a stream, in our turn. Raises OSError."""
-        run: list[bytes] = []  # records of one kind
-        kind = b"lines"
+        run, kind = list[bytes](), b""  # records of one kind
         for number, fields in entries:
-            if fields and len(fields) == 8 and fields[0] == b"k" and fields[2] == b"d" and fields[3].find(b"\n") < 0:
-                if fields[1] != kind:
-                    self._add_run(kind, run)
-                    run, kind = [], fields[1]
-                if kind in RECORDS:
-                    run.append(fields[3] + b"\n")
+            if fields and len(fields) == 8:
+                first, what, second, data, _, _, _, _ = fields
+                if first == b"k" and second == b"d" and (what == kind or what in RECORDS) and data.find(b"\n") < 0:
+                    if what != kind:
+                        self._add_run(kind, run)
+                        run, kind = [], what
+                    run.append(data + b"\n")
                     continue
             self._add_run(kind, run)
             run = []

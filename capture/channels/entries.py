@@ -52,7 +52,7 @@ def record_ids(kind: Kind, raws: Iterable[bytes]) -> Iterator[bytes]:
         yield from (_record_id(kind, raw) for raw in raws)
         return
     for raw in raws:  # 0.5 µs each, where `parse` takes 1.5: a line ends in `"flow_id":"…","data_count":…,"sid":"…"}`
-        words = raw.rpartition(FLOW_ID)[2].split(b'"')
+        words = raw.rpartition(FLOW_ID)[2].split(b'"', 8)
         if len(words) == 8 and words[2] == b"data_count" and words[4] == b"sid" and words[0].find(b"\\") < 0:
             yield words[0] + words[3][:-1]  # `:12,` without its comma
         else:

@@ -33,7 +33,7 @@ class Named(NamedTuple):
 
 def named(raw: bytes) -> Named | None:
     """Which record a line is; None for one that is none. 0.6 µs for a line record, where parsing takes 2."""
-    words = raw.rpartition(FLOW_ID)[2].split(b'"')
+    words = raw.rpartition(FLOW_ID)[2].split(b'"', 8)
     if len(words) == 8 and words[2] == b"data_count" and words[4] == b"sid" and raw.startswith(b"{"):
         flow, count, sid = words[0], words[3][1:-1], words[6]
         if count.isdigit() and sid.find(b"\\") < 0 and flow.find(b"\\") < 0:
@@ -163,7 +163,7 @@ class FlowFiles:
                 last.waiting.append(raw)
                 add(raw)
                 continue
-            words = raw.rpartition(FLOW_ID)[2].split(b'"')
+            words = raw.rpartition(FLOW_ID)[2].split(b'"', 8)
             if len(words) == 8 and words[2] == b"data_count" and words[4] == b"sid":
                 flow, count, sid = words[0], words[3][1:-1], words[6]
                 file = touched.get((sid, flow)) if sid.find(b"\\") < 0 and flow.find(b"\\") < 0 else None
