@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from capture.channels.flow_files import Raw
-from capture.channels.redis import SOCKET_TIMEOUT, Client, ResponseError, connect
+from capture.channels.redis import SOCKET_TIMEOUT, Client, ResponseError, command, connect
 from capture.channels.where import Where
 
 MOST = 2048  # entries taken at once: more fill the caches of a processor
@@ -73,7 +73,7 @@ class Group:
         words.append((*self._reading, "COUNT", self._count, *block, "STREAMS", self.where.stream, ">"))
         words.append(("XPENDING", self.where.stream, self.group))
         self._asked = len(words)
-        self._connection.send_packed_command(self._connection.pack_commands(words))
+        self._connection.send_packed_command([b"".join([command(*each) for each in words])])
 
     def answer(self) -> tuple[list[Raw], dict[str, int]]:
         """The next entries that nobody was given yet, in their order; how many each consumer was given and had not acknowledged."""

@@ -103,6 +103,16 @@ def _cause(problem: BaseException) -> str:
     return " ".join(str(cause) for cause in causes if isinstance(cause, ssl.SSLError))
 
 
+def bulk(*words: bytes | str | int) -> bytes:
+    """Words of a command as they go over the wire (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
+    encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])
+
+
+def command(*words: bytes | str | int) -> bytes:
+    return b"*%d\r\n%b" % (len(words), bulk(*words))
+
+
 def skip_replies(connection: Any, count: int) -> None:
     """Takes so many replies that say nothing (OK, QUEUED) from a connection. Raises the error that one of them is.
 

@@ -8,7 +8,19 @@ from operator import itemgetter
 from typing import Any, NoReturn
 
 from capture.channels.entries import KINDS, EntryKind, host_of, record_ids
-from capture.channels.redis import AWAY, PAUSES, Client, RedisError, ResponseError, connect, pauses, skip_replies, why
+from capture.channels.redis import (
+    AWAY,
+    PAUSES,
+    Client,
+    RedisError,
+    ResponseError,
+    bulk,
+    command,
+    connect,
+    pauses,
+    skip_replies,
+    why,
+)
 from capture.channels.where import Where
 from capture.jsonl import Kind
 
@@ -23,16 +35,6 @@ class Rewound(Exception):
     def __init__(self, place: bytes | None) -> None:
         super().__init__("the server lost what it had acknowledged")
         self.place = place
-
-
-def _bulk(*words: bytes | str | int) -> bytes:
-    """Words of a command as they go over the wire (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
-    encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
-
-
-def _command(*words: bytes | str | int) -> bytes:
-    return b"*%d\r\n" % len(words) + _bulk(*words)
 
 
 class RedisSink:
@@ -66,7 +68,7 @@ class RedisSink:
         self._unseen = 0  # entries sent since we looked at the groups
         self._missing = False  # the stream was not there at the last look
         self._heads = {make: {kind: self._head(kind, make) for kind in KINDS} for make in (False, True)}
-        self._tail = _bulk("h", host_of(self._log))
+        self._tail = bulk("h", host_of(self._log))
 
     def add(self, kind: Kind, raw: bytes) -> None:
         self.add_all(kind, [raw])
@@ -81,7 +83,7 @@ class RedisSink:
 
     def add_body(self, digest: str, offset: int, size: int, piece: bytes) -> None:
         """Takes a piece of a payload of bodies/; `size` is that of the whole."""
-        self._waiting.append(("body", [_bulk(piece, "id", f"{digest}:{offset}/{size}") + self._tail]))
+        self._waiting.append(("body", [bulk(piece, "id", f"{digest}:{offset}/{size}") + self._tail]))
 
     def start(self) -> bytes | None:
         """The place that the server has of our log; None when it has none, or no stream any more. Waits for the server."""
@@ -158,7 +160,7 @@ class RedisSink:
         """The XADD of a kind up to its data. One that makes no stream tells us when ours was deleted."""
         trim = ("MAXLEN", "~", self._where.maxlen) if self._where.maxlen else ()
         words = ("XADD", self._where.stream, *(() if make else ("NOMKSTREAM",)), *trim, "*", "k", kind, "d")
-        return b"*%d\r\n" % (len(words) + 5) + _bulk(*words)
+        return b"*%d\r\n" % (len(words) + 5) + bulk(*words)
 
     def _send(self, packed: bytes | None = None) -> None:
         self._made = self._missing
@@ -168,14 +170,14 @@ class RedisSink:
 
     def _packed(self, entries: list[tuple[EntryKind, list[bytes]]], place: bytes | None) -> bytes:
         """The transaction, as it goes over the wire."""
-        heads, parts = self._heads[self._missing], [_command("MULTI")]
+        heads, parts = self._heads[self._missing], [command("MULTI")]
         if self._missing:
-            parts.append(_command("DEL", self._where.shipped))  # of a stream that is gone no place holds
+            parts.append(command("DEL", self._where.shipped))  # of a stream that is gone no place holds
         for kind, rests in entries:
             parts += (heads[kind], heads[kind].join(rests))
         if place:
-            parts.append(_command("HSET", self._where.shipped, self._log, place))
-        return b"".join((*parts, _command("EXEC")))
+            parts.append(command("HSET", self._where.shipped, self._log, place))
+        return b"".join((*parts, command("EXEC")))
 
     def _acknowledged(self) -> bool:
         """Whether the server has what is under way; else it must be sent again. Raises Rewound, RedisError."""
