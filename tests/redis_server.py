@@ -34,7 +34,12 @@ class Server:
         self.socket = folder / "redis.sock"
         self.certificate = write_certificate(folder) if tls else None
         self._options = ["--dir", str(folder), "--save", "", "--appendonly", "yes" if durable else "no", "--bind", "127.0.0.1"]
-        self._options += ["--unixsocket", str(self.socket)]
+        self._options += [
+            "--unixsocket",
+            str(self.socket),
+            "--appendfsync",
+            "no",
+        ]  # else it may acknowledge before it writes: up to 2 s
         if self.certificate:
             files = ["--tls-cert-file", str(self.certificate), "--tls-key-file", str(folder / "key.pem")]
             self._options += ["--port", "0", "--tls-port", str(self.port), *files, "--tls-auth-clients", "no"]
@@ -58,6 +63,12 @@ class Server:
     def client(self) -> redis.Redis:
         """For looking into the server, through its Unix socket, beside what is tested."""
         return redis.Redis(unix_socket_path=str(self.socket), password=self.password or None, protocol=2)
+
+    def needs(self, version: int) -> None:
+        """Skips the test on an older server. Valkey counts as Redis 7."""
+        with self.client() as client:
+            if int(client.info("server")["redis_version"].partition(".")[0]) < version:
+                pytest.skip(f"needs Redis {version}")
 
     def start(self) -> "Server":
         with open(self.folder / "output", "ab") as output:

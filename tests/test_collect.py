@@ -183,8 +183,10 @@ def test_from_now_means_what_comes_later(sources: tuple[Path, Path], running: Se
 
 
 def test_a_stream_that_is_not_there_is_waited_for_and_not_made(source: Path, running: Server, tmp_path: Path) -> None:
-    with closing(collector(running, tmp_path / "to", start="now")) as ours:
-        assert ours.step(0.0)
+    said: list[str] = []
+    with closing(collector(running, tmp_path / "to", start="now", say=said.append)) as ours:
+        assert ours.step(0.0) and ours.step(0.0)
+        assert said == [f"{ours.group.where.name}: there is no such stream yet"]
         with running.client() as client:
             assert not client.exists(STREAM)
         ship(source, running)

@@ -123,6 +123,8 @@ class Collector:
         self._ready = self.group.create(self._start)
         if not self._ready:
             self._start = "0"  # all that comes from now on
+            if self._looked < 0:  # of one that was deleted it is said elsewhere
+                self._say_once(f"{self._where.name}: there is no such stream yet")
             time.sleep(min(wait, MISSING))
             return True
         return False
