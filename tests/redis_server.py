@@ -34,12 +34,8 @@ class Server:
         self.socket = folder / "redis.sock"
         self.certificate = write_certificate(folder) if tls else None
         self._options = ["--dir", str(folder), "--save", "", "--appendonly", "yes" if durable else "no", "--bind", "127.0.0.1"]
-        self._options += [
-            "--unixsocket",
-            str(self.socket),
-            "--appendfsync",
-            "no",
-        ]  # else it may acknowledge before it writes: up to 2 s
+        self._options += ["--appendfsync", "no"]  # written before it acknowledges; with `everysec` up to 2 s later, on a busy disk
+        self._options += ["--unixsocket", str(self.socket)]
         if self.certificate:
             files = ["--tls-cert-file", str(self.certificate), "--tls-key-file", str(folder / "key.pem")]
             self._options += ["--port", "0", "--tls-port", str(self.port), *files, "--tls-auth-clients", "no"]
