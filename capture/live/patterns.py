@@ -12,7 +12,7 @@ from capture.toolcalls import SHELL_FLAGS, SORTS, Sort
 
 LOOK = 200  # stripped characters of the arguments in which a shape is looked for
 READ = 4 * LOOK  # characters of which these are taken: what is indented more deeply than that is nothing we know
-STRIPPED = str.maketrans("", "", "\"'\\ \n\r\t")
+STRIPPED = "\"'\\ \n\r\t"
 OBJECT = re.compile(r"\A\{")
 SHELL = r"(?:[^,\[\]{}]*/)?(?:(?:ba|z|da|k|fi)?sh|(?:powershell|pwsh|cmd)(?:\.exe)?)"
 FLAGS = "|".join(map(re.escape, SHELL_FLAGS))
@@ -60,7 +60,10 @@ PATTERNS = (
 
 def stripped(text: str) -> str:
     """What of a text shapes are looked for in."""
-    return text[:READ].translate(STRIPPED)[:LOOK]
+    text = text[:READ]
+    for char in STRIPPED:
+        text = text.replace(char, "")
+    return text[:LOOK]
 
 
 def recognised(tool: str, beginning: str) -> Pattern | None:

@@ -15,7 +15,7 @@ COMMANDS = (
     (0xFFF9, 0xFFFB),  # annotations and tags: text within the text that nobody sees
     (0xE0000, 0xE007F),
 )
-_found = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in COMMANDS) + "]").search
+_replaced = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in COMMANDS) + "]+").sub
 
 
 def _shown(code: int) -> str:
@@ -39,4 +39,8 @@ def printable(text: str) -> str:
         return text
     if "\r" in text:
         text = text.replace("\r\n", "\n")
-    return text.translate(_SHOWN) if _found(text) else text
+    return _replaced(_harmless, text)
+
+
+def _harmless(found: re.Match[str]) -> str:
+    return found[0].translate(_SHOWN)  # of all the text: it would raise an error for each character that is not in the table

@@ -1,8 +1,10 @@
 """Items of one card → inks: what they look like."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate, repeat
 from typing import assert_never
 
 from wcwidth import wcswidth, wcwidth
@@ -250,13 +252,8 @@ def cut(line: str, cells: int) -> str:
         return line
     if line.isascii():
         return line[: cells - 1] + "…"
-    kept, room = [], cells - 1
-    for char in line:
-        room -= max(wcwidth(char), 1)
-        if room < 0:
-            break
-        kept.append(char)
-    return "".join(kept) + "…"
+    ends = accumulate(map(max, map(wcwidth, line[:cells]), repeat(1)))  # after each character: no loop of ours, it is long
+    return line[: bisect_right(list(ends), cells - 1)] + "…"
 
 
 def _moment(t: str) -> datetime | None:
