@@ -21,7 +21,7 @@ from capture.channels.base import Batch
 from capture.channels.cutting import Cutter
 from capture.files import ENDS, FLOWS, LINES, POLL, Unusable, moved_away
 
-READ = 4 << 20  # bytes of a file taken at one look
+READ = 1 << 20  # bytes of a file taken at one look: what is made of them is in memory at once, and larger looks are not faster
 SOME = 1 << 18  # bytes of flow records taken at once, while many are there already: as many as the lines need
 TIME = re.compile(rb'"t":"([^"]+)"')
 LINGER = 2.0  # seconds a file is read after it was renamed away: a proxy looks once a second
@@ -86,6 +86,7 @@ class Growing:
         self._first = ""
         self._leaving: list[tuple[int, Cutter, float]] = []  # files that were renamed away, until when they are read
         self.behind = False  # there was more than was taken
+        self.share = 1.0  # of what was there: how much is taken
 
     @property
     def place(self) -> Place:
@@ -153,6 +154,7 @@ class Growing:
             os.lseek(descriptor, 0, os.SEEK_SET)
             self._cutter, self._first, place = Cutter(), "", 0
         self.behind = size - place > most
+        self.share = (place + most) / size if self.behind else 1.0
         return os.read(descriptor, min(most, size - place)) if size > place else b""
 
     def _of_old_ones(self) -> list[tuple[int, bytes]]:
@@ -175,6 +177,7 @@ class LogSource:
         self._flows, self._lines, self._ends = (
             Growing(directory / name, _place(directory / name, start)) for name in (FLOWS, LINES, ENDS)
         )
+        self._ahead = b""  # time of the last flow record that was taken
 
     @property
     def position(self) -> dict[str, Place]:
@@ -199,13 +202,20 @@ class LogSource:
         return Batch(flows, lines, ends, self._lines.behind or self._flows.behind)
 
     def _flows_for(self, lines: list[tuple[int, bytes]]) -> list[bytes]:
-        """The flow records up to the time of the last line: of a long log not all that are there, which would fill memory."""
+        """The flow records up to the time of the last line: of a long log not all that are there, which would fill memory.
+
+        At least the same share of their file as of that of the lines: they grew together, also where clocks differ.
+        """
         flows: list[bytes] = []
         until = _time(lines[-1][1]) if lines else b""
-        while True:
-            flows += (raw for _, raw in self._flows.read(SOME))
-            if not self._flows.behind or (flows and _time(flows[-1]) > until):
-                return flows
+        while not (lines and self._flows.behind and self._ahead > until and self._flows.share >= self._lines.share):
+            some = [raw for _, raw in self._flows.read(SOME)]
+            if some:
+                flows += some
+                self._ahead = _time(some[-1])
+            if not self._flows.behind or not lines:
+                break
+        return flows
 
 
 class FileSource:
