@@ -85,7 +85,7 @@ def continued(session: Session, ids: tuple[str, ...]) -> History | None:
     best, most = None, 0
     for history in session.histories:
         length = len(history.ids) if ids[: len(history.ids)] == history.ids else _common(history.ids, ids)
-        if length > most and any(part.event not in INSTRUCTIONS for part in known(session, ids[:length])):
+        if length > most and any(part.event not in INSTRUCTIONS for part in map(session.parts.get, ids[:length]) if part):
             best, most = history, length
     return best
 

@@ -191,7 +191,7 @@ class Pairing:
         """The request is complete as soon as all its parts are known."""
         if flow.waits and flow.record:
             parts = self._session(flow.sid).parts
-            if all(part_id in parts for part_id in reversed(flow.waits.said)):
+            if all(map(parts.__contains__, reversed(flow.waits.said))):
                 yield from self._ask(flow, flow.waits, asked_at(flow.record))
 
     def _ask(self, flow: Flow, request: Request, t: str) -> Iterator[Update]:

@@ -5,6 +5,7 @@ these is compared as bytes; a line where all of it is as before says the same wi
 """
 
 import re
+from functools import lru_cache
 
 import orjson
 
@@ -83,6 +84,7 @@ class Template:
         return 0, 0
 
 
+@lru_cache(maxsize=256)  # what is around the text is the same in the next answers too
 def split(literal: bytes) -> Literals:
     """A literal cut where it has holes."""
     if not any(map(literal.__contains__, NAMED)):  # most have none: a tenth of what the search costs
