@@ -171,7 +171,8 @@ class Reading:
             if found is not None and (event := _event(whole, found[1])) is not None:
                 said += self._begin(Run(found[0], event, whole, found[1]), raw)
             else:
-                said += self._settled(whole)
+                if whole["event"].startswith(TURNING):
+                    said += self._settled(whole)
                 said.append(whole)
         if flow_id in self._early and self._is_over(self._early[flow_id]):
             said += self._ended(self._early.pop(flow_id))
@@ -179,12 +180,11 @@ class Reading:
 
     def _settled(self, record: dict[str, Any]) -> Iterator[Item]:
         """What still waits of a session, before a record that may begin or end its turn: a stream that was cut ends in nothing."""
-        if record["event"].startswith(TURNING):
-            sid = record["sid"]
-            for end in [end for end in self._early.values() if end.get("sid") == sid and end["t"] <= record["t"]]:  # one machine's
-                yield from self._ended(self._early.pop(end["flow_id"]))
-            for run in [run for run in self._runs.values() if run.sid == sid]:
-                yield from self._let_go(run).items()
+        sid = record["sid"]
+        for end in [end for end in self._early.values() if end.get("sid") == sid and end["t"] <= record["t"]]:  # one machine's
+            yield from self._ended(self._early.pop(end["flow_id"]))
+        for run in [run for run in self._runs.values() if run.sid == sid]:
+            yield from self._let_go(run).items()
 
     def _begin(self, run: Run, raw: bytes) -> Iterator[Item]:
         """Holds a new run; gives the oldest one when there are too many."""
