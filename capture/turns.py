@@ -151,7 +151,7 @@ class Pairing:
                 request = replace(as_told(flow.told), body=request.body, model=request.model)
             yield from self._finish(flow, t, "open")
             yield from self._ask(flow, request, t)
-        elif not (event.startswith("capture.") or _metadata(record).get("dir") == "out"):
+        elif not (event.startswith("capture.") or _is_outgoing(record)):
             yield from self._heard(flow, flow.provider.decode(event, payload), t, t)
             if (exchange := flow.exchange) and (exchange.answer.stopped or exchange.answer.failed):
                 exchange.ended_t = t
@@ -640,6 +640,14 @@ def _metadata(record: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             return {}
     return metadata if isinstance(metadata, dict) else {}
+
+
+def _is_outgoing(record: dict[str, Any]) -> bool:
+    """Whether a line is from the client."""
+    metadata = record.get("metadata")
+    if isinstance(metadata, str) and '"out"' not in metadata and "\\" not in metadata:
+        return False  # it cannot say so: no need to parse it
+    return _metadata(record).get("dir") == "out"
 
 
 def _client(metadata: dict[str, Any]) -> dict[str, Any]:
