@@ -226,7 +226,7 @@ class Asked:
     exchange: Exchange
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: there is one for each event, and a frozen one takes twice as long to make
 class Said:
     """An event of an answer. Only where `Pairing(events=True)`."""
 

@@ -1,4 +1,7 @@
-"""What is drawn, as values: what renderers say and terminals do."""
+"""What is drawn, as values: what renderers say and terminals do.
+
+They are not frozen: there are many, and a frozen one takes twice as long to make.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +27,7 @@ SGR: dict[Style, str] = {  # this project's scheme; people learn it once. Number
 }
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Put:
     """Text in a style, as it was said: it may hold newlines, escape sequences, anything. The terminal makes it harmless."""
 
@@ -32,12 +35,12 @@ class Put:
     style: Style = "plain"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Fresh:
     """What follows begins a line: a newline, unless the line is empty."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Provisional:
     """One erasable line, cut to the window, in the place of the one before it. Not drawn where nothing can be erased."""
 
@@ -45,7 +48,7 @@ class Provisional:
     style: Style = "quiet"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Erase:
     """The provisional line, if there is one, leaves no trace."""
 
