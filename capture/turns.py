@@ -75,7 +75,6 @@ from capture.updates import (
 MAX_SESSIONS = 512  # sessions whose conversations are remembered, the ones last heard of
 MAX_FLOWS = 20_000  # flows without a flow record that are remembered
 MAX_HISTORIES = 8  # conversations within a session, told apart by what they begin with
-REPEATED = 4096  # characters of a prompt or a result kept for the day when the client says the very same again
 TELL_IDLE = ("claude_log", "codex_log")  # logs whose clients say themselves when they are idle
 BROKEN = ("error", "server_closed", "killed")  # outcomes of exchanges that no user wanted
 GOES_ON = ("tool_use", "pause_turn", "tool_calls", "function_call")  # reasons to stop after which the agent goes on
