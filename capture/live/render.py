@@ -1,13 +1,11 @@
 """Items of one card → inks: what they look like."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate, repeat
 from typing import assert_never
 
-from wcwidth import wcswidth, wcwidth
+from wcwidth import wcswidth
 
 from capture.live.arguments import Arguments, State
 from capture.live.inks import Erase, Fresh, Ink, Put, Style
@@ -22,6 +20,7 @@ from capture.live.items import (
     Spoken,
     TurnOver,
 )
+from capture.live.terminal import fitting
 
 ID = 5  # characters of a flow id before a block
 INDENT = "  "  # before the lines of a result
@@ -250,10 +249,7 @@ def cut(line: str, cells: int) -> str:
     line = line[: cells * 4].rstrip("\r").replace("\t", "    ")
     if len(line) <= cells and (line.isascii() or wcswidth(line) <= cells):
         return line
-    if line.isascii():
-        return line[: cells - 1] + "…"
-    ends = accumulate(map(max, map(wcwidth, line[:cells]), repeat(1)))  # after each character: no loop of ours, it is long
-    return line[: bisect_right(list(ends), cells - 1)] + "…"
+    return fitting(line, cells - 1) + "…"
 
 
 def _moment(t: str) -> datetime | None:

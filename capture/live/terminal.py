@@ -1,6 +1,9 @@
 """Inks → exactly what is to be written to a terminal. Nothing but what is in this file ever commands it."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from itertools import accumulate
 from typing import assert_never
 
 from wcwidth import wcswidth, wcwidth
@@ -154,11 +157,13 @@ def fitting(text: str, room: int) -> str:
     """
     if text.isascii():
         return text[:room]
-    for index, char in enumerate(text):
-        room -= max(wcwidth(char), 1)
-        if room < 0:
-            return text[:index]
-    return text
+    ends = list(accumulate(map(_cells, text[:room])))
+    return text[: bisect_right(ends, room)]
+
+
+@lru_cache(maxsize=4096)
+def _cells(char: str) -> int:
+    return max(wcwidth(char), 1)
 
 
 def rows(text: str, columns: int) -> int:
