@@ -101,10 +101,13 @@ class Screen:
         return times.user + times.system
 
     def finished(self) -> "Usage":
-        """What it took from start to end."""
-        _, _, usage = os.wait4(self.process.pid, 0)
+        """What it took from start to end. (Its `ru_maxrss` is no less than what we had when we started it.)"""
+        watched, peak = psutil.Process(self.process.pid), 0
+        while not (ended := os.wait4(self.process.pid, os.WNOHANG))[0]:
+            peak = max(peak, watched.memory_info().rss)
+            time.sleep(0.02)
         self.process.returncode = 0
-        return Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        return Usage(ended[2].ru_utime + ended[2].ru_stime, peak / 2**20)
 
 
 @dataclass(frozen=True)
