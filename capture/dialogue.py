@@ -68,6 +68,7 @@ class Session:
 
     sid: str
     parts: dict[str, Part] = field(default_factory=dict)
+    size: int = 0  # characters of the tool results in these
     histories: list[History] = field(default_factory=list)
     calls: OrderedDict[str, list[Call]] = field(default_factory=OrderedDict)  # by call id; without ids of its own (Gemini) by name
     answered: set[str] = field(default_factory=set)  # call ids that have their result

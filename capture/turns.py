@@ -73,6 +73,7 @@ from capture.updates import (
 )
 
 MAX_SESSIONS = 512  # sessions whose conversations are remembered, the ones last heard of
+MUCH = 64 << 20  # characters of tool results that are remembered by who runs for days
 MAX_FLOWS = 20_000  # flows without a flow record that are remembered
 MAX_HISTORIES = 8  # conversations within a session, told apart by what they begin with
 TELL_IDLE = ("claude_log", "codex_log")  # logs whose clients say themselves when they are idle
@@ -81,10 +82,15 @@ GOES_ON = ("tool_use", "pause_turn", "tool_calls", "function_call")  # reasons t
 
 
 class Pairing:
-    """Feeds on records; see the module. `events`: also yields every event of an answer, as `Said`."""
+    """Feeds on records; see the module. `events`: also yields every event of an answer, as `Said`.
 
-    def __init__(self, events: bool = False) -> None:
+    `most`: for who runs for days. Characters of tool results that are remembered; None: all, of MAX_SESSIONS sessions.
+    """
+
+    def __init__(self, events: bool = False, most: int | None = None) -> None:
         self._events = events
+        self._most = most
+        self._size = 0  # characters of the tool results that are remembered
         self._flows: dict[str, Flow] = {}
         self._sessions: dict[str, Session] = {}
         self._warm: OrderedDict[str, None] = OrderedDict()  # sids whose parts are remembered, the one last heard of at the end
@@ -179,6 +185,8 @@ class Pairing:
         if known is None:
             part = read_part(flow.provider, part_id, event, t, flow, value)
             session.parts[part_id] = part
+            size = sum(len(result.text) for result in part.results)
+            session.size, self._size = session.size + size, self._size + size
             flow.told.append(part)
             yield PartTold(part, flow.record or {})
             part.value = None
@@ -472,9 +480,10 @@ class Pairing:
 
         Their open calls and their unfinished turns stay: they may be answered yet.
         """
-        while len(self._warm) > MAX_SESSIONS:
+        while len(self._warm) > MAX_SESSIONS or (self._most is not None and self._size > self._most and len(self._warm) > 1):
             sid, _ = self._warm.popitem(last=False)
             session = self._sessions[sid]
+            session.size, self._size = 0, self._size - session.size
             session.parts.clear()
             session.histories.clear()
             if session.turn and session.turn.outcome == "idle" and not session.calls:

@@ -258,6 +258,44 @@ def test_many_sessions_at_once_stay_whole() -> None:
     assert len(found) == 600
 
 
+def test_who_runs_for_days_remembers_no_more_than_it_shall_and_tells_the_same() -> None:
+    """Sessions whose results were forgotten go on with another prompt."""
+    wires = [Wire(sid=f"session-{number:04d}", flows=number * 10) for number in range(40)]
+    rounds: list[list[dict[str, Any]]] = []
+    for turn in range(3):
+        for wire in wires:
+            told: list[dict[str, Any]] = []
+            for number in range(turn + 1):
+                told = [
+                    *told,
+                    user(f"Run {number}"),
+                    says(call(f"t{number}")),
+                    user(result(f"t{number}", "x" * 1000)),
+                    says("Done."),
+                ]
+            wire.exchange(told[:-3], told[-3])
+            wire.exchange(told[:-1], told[-1])
+            rounds.append(wire.records[:])
+            wire.records.clear()
+
+    def tell(most: int | None) -> tuple[list[Any], int]:
+        pairing, updates, size = Pairing(most=most), list[Update](), 0
+        for record in (record for records in rounds for record in records):
+            updates += pairing.feed(record)
+            if "outcome" in record:
+                updates += pairing.forgotten()
+                size = max(size, sum(len(r.text) for s in pairing._sessions.values() for p in s.parts.values() for r in p.results))
+        updates += pairing.close()
+        closed_turns = [update.turn for update in updates if isinstance(update, TurnClosed)]
+        results = [update.call.result and update.call.result.text for update in updates if isinstance(update, CallClosed)]
+        return [sorted((turn.sid, turn.t, turn.text, turn.answer, len(turn.calls)) for turn in closed_turns), results], size
+
+    everything, all_of_it = tell(None)
+    some, size = tell(5_000)
+    assert all_of_it == 120_000 and size <= 5_000
+    assert some == everything
+
+
 def test_two_sessions_that_overlap_do_not_mix() -> None:
     one, two = Wire(), Wire(sid="99999999-2222-4333-8444-555555555555", flows=100)
     one.exchange([user("A")], says(call("t1")))
