@@ -161,12 +161,15 @@ def ours(question: str, log: Path, scratch: Path) -> list[Contestant]:
     stats = (*capture, "stats", "--json", *at)
 
     def without() -> None:
-        if index.exists():
-            shutil.rmtree(aside, ignore_errors=True)
+        """The index is put aside with all that is kept beside it, and not replaced by one that was made meanwhile."""
+        if index.exists() and aside.exists():
+            shutil.rmtree(index)
+        elif index.exists():
             index.rename(aside)
 
     def indexed() -> None:
-        if not index.exists() and aside.exists():
+        if aside.exists():
+            shutil.rmtree(index, ignore_errors=True)
             aside.rename(index)
         elif not index.exists():
             subprocess.run(
