@@ -16,6 +16,8 @@ from capture.updates import Call, Exchange, Part, Turn
 ZONE = 900  # seconds: all time zones are whole quarters of an hour from Greenwich
 NO_REQUEST = Request({})
 INSTRUCTIONS = ("request.system", "request.developer")
+KEPT = 200  # characters of a result that are remembered
+RANDOM = 16  # characters of a call's id that is random: it does not come again
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +70,6 @@ class Session:
 
     sid: str
     parts: dict[str, Part] = field(default_factory=dict)
-    size: int = 0  # characters of the tool results in these
     histories: list[History] = field(default_factory=list)
     calls: OrderedDict[str, list[Call]] = field(default_factory=OrderedDict)  # by call id; without ids of its own (Gemini) by name
     answered: set[str] = field(default_factory=set)  # call ids that have their result
@@ -142,6 +143,16 @@ def read_part(provider: Provider, part_id: str, event: str, t: str, flow: Flow, 
     if images and not human and not results:
         human.append("[image]")
     return Part(part_id, event, t, flow.sid, flow.id, value, "\n".join(human) or None, tuple(results), summary)
+
+
+def remembered(result: ToolResult) -> ToolResult:
+    """A result as it is kept once it was told: of a long one the beginning.
+
+    Where ids of calls come again, as of local servers (`call_0`), all of it: it may be told once more without being said.
+    """
+    if len(result.text) <= KEPT or len(result.call_id) < RANDOM:
+        return result
+    return replace(result, text=result.text[:KEPT])
 
 
 def given_by_a_call(session: Session, parts: list[Part]) -> str | None:

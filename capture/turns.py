@@ -31,6 +31,7 @@ from capture.dialogue import (
     given_by_a_call,
     new_in,
     read_part,
+    remembered,
 )
 from capture.events import (
     Event,
@@ -73,7 +74,6 @@ from capture.updates import (
 )
 
 MAX_SESSIONS = 512  # sessions whose conversations are remembered, the ones last heard of
-MUCH = 64 << 20  # characters of tool results that are remembered by who runs for days
 MAX_FLOWS = 20_000  # flows without a flow record that are remembered
 MAX_HISTORIES = 8  # conversations within a session, told apart by what they begin with
 TELL_IDLE = ("claude_log", "codex_log")  # logs whose clients say themselves when they are idle
@@ -82,15 +82,10 @@ GOES_ON = ("tool_use", "pause_turn", "tool_calls", "function_call")  # reasons t
 
 
 class Pairing:
-    """Feeds on records; see the module. `events`: also yields every event of an answer, as `Said`.
+    """Feeds on records; see the module. `events`: also yields every event of an answer, as `Said`."""
 
-    `most`: for who runs for days. Characters of tool results that are remembered; None: all, of MAX_SESSIONS sessions.
-    """
-
-    def __init__(self, events: bool = False, most: int | None = None) -> None:
+    def __init__(self, events: bool = False) -> None:
         self._events = events
-        self._most = most
-        self._size = 0  # characters of the tool results that are remembered
         self._flows: dict[str, Flow] = {}
         self._sessions: dict[str, Session] = {}
         self._warm: OrderedDict[str, None] = OrderedDict()  # sids whose parts are remembered, the one last heard of at the end
@@ -185,8 +180,6 @@ class Pairing:
         if known is None:
             part = read_part(flow.provider, part_id, event, t, flow, value)
             session.parts[part_id] = part
-            size = sum(len(result.text) for result in part.results)
-            session.size, self._size = session.size + size, self._size + size
             flow.told.append(part)
             yield PartTold(part, flow.record or {})
             part.value = None
@@ -390,11 +383,14 @@ class Pairing:
                     call.result, call.results, call.result_t, call.result_flow = result, 1, exchange.ended_t, exchange.flow_id
                 _drop(session, call)
                 yield CallClosed(call)
+                call.result = call.result and remembered(call.result)
         turn = session.turn
         mine = turn if turn and exchange.turn == turn.number else None
         if mine:
             _add_to(mine, exchange)
         yield Answered(exchange)
+        for part in exchange.new:
+            part.results = tuple(map(remembered, part.results))
         if mine and not exchange.agent and _goes_idle(exchange):
             yield from self._idle(session, exchange.flow_id, exchange.ended_t or exchange.t)
 
@@ -415,6 +411,7 @@ class Pairing:
             call.results += 1
             _drop(session, call)
             yield CallClosed(call)
+            call.result = remembered(call.result)
 
     # -- turns ------------------------------------------------------------------------------------------------------------------
 
@@ -480,10 +477,9 @@ class Pairing:
 
         Their open calls and their unfinished turns stay: they may be answered yet.
         """
-        while len(self._warm) > MAX_SESSIONS or (self._most is not None and self._size > self._most and len(self._warm) > 1):
+        while len(self._warm) > MAX_SESSIONS:
             sid, _ = self._warm.popitem(last=False)
             session = self._sessions[sid]
-            session.size, self._size = 0, self._size - session.size
             session.parts.clear()
             session.histories.clear()
             if session.turn and session.turn.outcome == "idle" and not session.calls:

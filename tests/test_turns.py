@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capture.dialogue import KEPT
 from capture.events import UsageReported
 from capture.turns import Pairing, run
 from capture.updates import (
@@ -258,42 +259,26 @@ def test_many_sessions_at_once_stay_whole() -> None:
     assert len(found) == 600
 
 
-def test_who_runs_for_days_remembers_no_more_than_it_shall_and_tells_the_same() -> None:
-    """Sessions whose results were forgotten go on with another prompt."""
-    wires = [Wire(sid=f"session-{number:04d}", flows=number * 10) for number in range(40)]
-    rounds: list[list[dict[str, Any]]] = []
-    for turn in range(3):
-        for wire in wires:
-            told: list[dict[str, Any]] = []
-            for number in range(turn + 1):
-                told = [
-                    *told,
-                    user(f"Run {number}"),
-                    says(call(f"t{number}")),
-                    user(result(f"t{number}", "x" * 1000)),
-                    says("Done."),
-                ]
-            wire.exchange(told[:-3], told[-3])
-            wire.exchange(told[:-1], told[-1])
-            rounds.append(wire.records[:])
-            wire.records.clear()
-
-    def tell(most: int | None) -> tuple[list[Any], int]:
-        pairing, updates, size = Pairing(most=most), list[Update](), 0
-        for record in (record for records in rounds for record in records):
-            updates += pairing.feed(record)
-            if "outcome" in record:
-                updates += pairing.forgotten()
-                size = max(size, sum(len(r.text) for s in pairing._sessions.values() for p in s.parts.values() for r in p.results))
-        updates += pairing.close()
-        closed_turns = [update.turn for update in updates if isinstance(update, TurnClosed)]
-        results = [update.call.result and update.call.result.text for update in updates if isinstance(update, CallClosed)]
-        return [sorted((turn.sid, turn.t, turn.text, turn.answer, len(turn.calls)) for turn in closed_turns), results], size
-
-    everything, all_of_it = tell(None)
-    some, size = tell(5_000)
-    assert all_of_it == 120_000 and size <= 5_000
-    assert some == everything
+@pytest.mark.parametrize(("call_id", "kept"), [("toolu_01UfRQwKzSZqoUTAHTgYqxNJ", KEPT), ("call_0", 9000)])
+def test_of_a_long_result_that_was_told_the_beginning_is_remembered(call_id: str, kept: int) -> None:
+    """Where ids come again, and the same result with them, all of it: it is told once more by its part's id alone."""
+    wire, pairing = Wire(), Pairing()
+    said = [user("Read it"), says(call(call_id, "Read", file="a")), user(result(call_id, "x" * 9000)), says("Read.")]
+    again = [*said, user("Once more"), says(call(call_id, "Read", file="a")), said[2]]
+    for request, answer in ((said[:1], said[1]), (said[:3], said[3]), (again[:5], again[5]), (again[:7], says("Same."))):
+        wire.exchange(request, answer)
+    results, remembered = [], list[int]()
+    for record in wire.records:
+        for update in pairing.feed(record):
+            if isinstance(update, CallClosed):
+                assert update.call.result
+                results.append(update.call.result.text)
+    for session in pairing._sessions.values():
+        remembered += [len(each.text) for part in session.parts.values() for each in part.results]
+        remembered += [len(each.result.text) for each in (session.turn.calls if session.turn else ()) if each.result]
+    assert results[0] == "x" * 9000
+    assert results[1:] == (["x" * 9000] if call_id == "call_0" else ["x" * KEPT])
+    assert remembered == [kept, kept]
 
 
 def test_two_sessions_that_overlap_do_not_mix() -> None:

@@ -14,7 +14,7 @@ from capture.live.screen import Screen, Switch
 from capture.live.telling import PROMPTS, Only, Over, Telling, Told, no_price
 from capture.live.terminal import Terminal
 from capture.scan import Item as Read
-from capture.turns import MUCH, Pairing
+from capture.turns import Pairing
 
 WHOLE = 10  # characters of an id; who asks for more gets all of it
 
@@ -41,7 +41,7 @@ class View:
         self._choice = choice
         self._terminal = terminal
         self._decided = decided
-        self._pairing = Pairing(events=True, most=MUCH)
+        self._pairing = Pairing(events=True)
         self._telling = Telling(price)
         self._screen: Screen[Item] = Screen(choice.guard, choice.flush, choice.dead_after)
         self._renderers: dict[str, Renderer] = {}  # of cards on their way to the screen, by key

@@ -8,7 +8,7 @@ from capture.live.clock import Clock
 from capture.live.conversation import Conversations
 from capture.live.telling import Telling
 from capture.scan import Item
-from capture.turns import MUCH, Pairing
+from capture.turns import Pairing
 from capture.updates import Asked, Update
 
 MAX_AGENTS = 4096  # flows of sub-agents that are remembered
@@ -22,7 +22,7 @@ class Watch:
         self.conversations = Conversations(self.board.home, self._agent_of)
         self.events = 0  # records and pieces so far
         self._mine = mine
-        self._pairing = Pairing(events=True, most=MUCH)
+        self._pairing = Pairing(events=True)
         self._telling = Telling(price)
         self._agents: dict[str, str] = {}  # by flow
         self._clock = Clock()
