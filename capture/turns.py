@@ -383,7 +383,6 @@ class Pairing:
                     call.result, call.results, call.result_t, call.result_flow = result, 1, exchange.ended_t, exchange.flow_id
                 _drop(session, call)
                 yield CallClosed(call)
-                call.result = call.result and remembered(call.result)
         turn = session.turn
         mine = turn if turn and exchange.turn == turn.number else None
         if mine:
@@ -411,7 +410,6 @@ class Pairing:
             call.results += 1
             _drop(session, call)
             yield CallClosed(call)
-            call.result = remembered(call.result)
 
     # -- turns ------------------------------------------------------------------------------------------------------------------
 
