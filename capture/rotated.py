@@ -16,8 +16,9 @@ ENDING = re.compile(f"{RENAMED}(?:{PACKED})?")
 
 
 def old_parts(directory: Path, name: str) -> list[Path]:
-    """The files that were renamed away from a file of the log, in no order."""
-    return [path for path in directory.glob(name + "*") if ENDING.fullmatch(path.name.removeprefix(name)) and path.is_file()]
+    """The files that were renamed away from a file of the log, in no order. One that is just being compressed counts once."""
+    found = [path for path in directory.glob(name + "*") if ENDING.fullmatch(path.name.removeprefix(name)) and path.is_file()]
+    return [path for path in found if path.suffix not in SUFFIXES or path.with_suffix("") not in found]
 
 
 def parts(directory: Path, name: str) -> list[Path]:

@@ -282,6 +282,16 @@ def test_parts_that_were_compressed_are_parts(clean: Path, packed: Path) -> None
     assert "2 older parts of this log are not read" in rest.stderr
 
 
+def test_a_part_that_is_being_compressed_is_read_once(clean: Path, parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    shutil.copytree(parts, out, symlinks=True)
+    for name in (FLOWS, LINES, ENDS):
+        packed = gzip.compress((out / f"{name}-20261121-124000").read_bytes())
+        (out / f"{name}-20261121-124000.gz").write_bytes(packed[: len(packed) // 2])
+    words = ("prompts", "-n", EVERYTHING)
+    assert capture(out, *words, "--rotated").stdout == capture(clean, *words).stdout
+
+
 def test_of_a_compressed_part_that_is_damaged_counts_what_can_be_read(clean: Path, packed: Path) -> None:
     path = packed / f"{LINES}-20261121-124000.gz"
     data = bytearray(path.read_bytes())
