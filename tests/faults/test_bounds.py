@@ -159,7 +159,7 @@ def test_a_request_of_100_mb_is_sent_at_line_speed_and_stands_out_of_line(
     steps = chunked([event(0), STOP])
     added, beats, memories = list[float](), list[tuple[float, float]](), list[tuple[float, float]]()
     in_line = sum((proxy.directory / name).stat().st_size for name in (FLOWS, LINES))
-    for turn in range(times(1, 5)):
+    for turn in range(times(3, 5)):
         body = make(100 * MIB)  # what a session has said before is not written again
         seconds, stalls, peaks = dict[Proxy | Bare, float](), dict[Proxy | Bare, float](), dict[Proxy | Bare, float]()
         sides: tuple[Proxy | Bare, ...] = (bare, proxy) if turn % 2 else (proxy, bare)
