@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from capture.files import Unusable, parse, private_directory, written_whole
 from capture.jsonl import dumps
@@ -32,6 +32,7 @@ STATE, STAGING, LOCK = "export.json", ".staging", ".lock"
 OURS = (STATE, LOCK)  # a directory with one of these is a dataset of ours
 STEP = 64 << 20  # bytes of a log file read into one set of files: it takes about six times as much memory
 MARK = 4096  # bytes at the beginning, and before the offset, that tell whether a log file is still the same
+MAX_KNOWN = 1000  # files that were read before
 VERSION = 1
 
 
@@ -43,6 +44,7 @@ class Read:
     generation: int = 0  # rises with each file
     head: str = ""  # SHA-256 of its first MARK bytes, or what there was
     tail: str = ""  # SHA-256 of MARK bytes before the offset
+    before: tuple[tuple[int, str], ...] = ()  # the files before this one: how many bytes of their beginning, and its SHA-256
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,17 @@ class State:
         try:
             if not told or told["version"] != VERSION:
                 raise ValueError
-            return cls({name: Read(**read) for name, read in told["tables"].items()})
+            return cls({name: _read(told) for name, told in told["tables"].items()})
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unusable(f"{folder / STATE} is not of this version: export to another directory") from None
 
     def save(self, folder: Path) -> None:
         with written_whole(folder / STATE) as part:
             part.write_bytes(dumps({"version": VERSION, "tables": {name: asdict(read) for name, read in self.tables.items()}}))
+
+
+def _read(told: dict[str, Any]) -> Read:
+    return Read(**told | {"before": tuple((size, head) for size, head in told.get("before", ()))})
 
 
 @contextmanager
@@ -123,12 +129,13 @@ def export(
 def _logged(database: Database, folder: Path, table: Table, state: State, files: Sequence[Path]) -> Written:
     """`files`: the parts of the table's file, the oldest first."""
     read = state.tables.get(table.name, Read())
-    at = next((at for at in reversed(range(len(files))) if _is(files[at], read, database.scratch)), None) if read.offset else 0
-    replaced = read.offset if at is None else None
+    known = next((at for at in reversed(range(len(files))) if _is(files[at], read, database.scratch)), None) if read.offset else 0
+    replaced = read.offset if known is None else None
+    unread = files[known:] if known is not None else [path for path in files if not _was_read(path, read, database.scratch)]
     rows = bad = 0
-    for number, path in enumerate(files[-1:] if at is None else files[at:]):
-        if number or at is None:
-            read = Read(generation=read.generation + 1)
+    for number, path in enumerate(unread):
+        if number or known is None:
+            read = _next(read)
         _take_back(folder / table.name, read)
         with _plain(path, database.scratch) as log:
             while (end := whole_to(log, read.offset, STEP)) > read.offset:
@@ -138,7 +145,8 @@ def _logged(database: Database, folder: Path, table: Table, state: State, files:
                 odd, wrong = database.odd(table.name, slice_)
                 rows += _add(database, folder, table, database.records(table.name, slice_, odd), name)
                 bad += wrong
-                read = Read(end, read.generation, _digest(log, 0, min(MARK, end)), _digest(log, max(0, end - MARK), end))
+                head, tail = _digest(log, 0, min(MARK, end)), _digest(log, max(0, end - MARK), end)
+                read = Read(end, read.generation, head, tail, read.before)
                 state.tables[table.name] = read
                 state.save(folder)
     return Written(table.name, rows, bad, replaced)
@@ -147,6 +155,18 @@ def _logged(database: Database, folder: Path, table: Table, state: State, files:
 def _is(path: Path, read: Read, scratch: Path) -> bool:
     with _plain(path, scratch) as log:
         return _same(log, read)
+
+
+def _was_read(path: Path, read: Read, scratch: Path) -> bool:
+    """Whether it is one of the files before; the one that was read last is no more what it was, and is read again."""
+    with _plain(path, scratch) as log:
+        return any(_digest(log, 0, size) == head for size, head in read.before)
+
+
+def _next(read: Read) -> Read:
+    """The file after it."""
+    before = (*read.before, (min(MARK, read.offset), read.head)) if read.offset else read.before
+    return Read(generation=read.generation + 1, before=before[-MAX_KNOWN:])
 
 
 def _plain(path: Path, scratch: Path) -> IO[bytes]:

@@ -1,5 +1,6 @@
 """What pairing remembers of sessions, their conversations and open flows; and what in a request is new to them."""
 
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,9 @@ ZONE = 900  # seconds: all time zones are whole quarters of an hour from Greenwi
 NO_REQUEST = Request({})
 INSTRUCTIONS = ("request.system", "request.developer")
 KEPT = 200  # characters of a result that are remembered
-RANDOM = 16  # characters of a call's id that is random: it does not come again
+RANDOM = re.compile(  # ids of calls that do not come again
+    r"(?:toolu|srvtoolu|tooluse|call|fc|ctc|chatcmpl-tool)[_-][A-Za-z0-9_-]{16,}|[0-9a-f]{8}-[0-9a-f-]{27}"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -150,7 +153,7 @@ def remembered(result: ToolResult) -> ToolResult:
 
     Where ids of calls come again, as of local servers (`call_0`), all of it: it may be told once more without being said.
     """
-    if len(result.text) <= KEPT or len(result.call_id) < RANDOM:
+    if len(result.text) <= KEPT or not RANDOM.fullmatch(result.call_id):
         return result
     return replace(result, text=result.text[:KEPT])
 

@@ -164,28 +164,11 @@ class Holding[T]:
     def feed(self, payload: bytes, tag: T, now: float) -> list[tuple[bytes, T]]:
         """What may be written now that this frame is there, secrets out."""
         alone = self._alone
-        if alone is None:
-            return self._feed(payload, tag, now)
-        if self._is_settled(alone, payload):
-            self._alone, self._last = None, payload
-            return [(alone.payload, alone.tag), (payload, tag)]
-        return [*self._join(alone, now), *self._feed(payload, tag, now)]
-
-    def due(self, now: float) -> list[tuple[bytes, T]]:
-        """What has waited long enough."""
-        if self._alone:
-            return self._join(self._alone, now) if now - self._alone.since >= HOLD else []
-        return self._free(now) if self._held and now - self._held[0].since >= HOLD else []
-
-    def rest(self) -> list[tuple[bytes, T]]:
-        """All that waits; a text may go on all the same, so what has begun is taken out, and it is known how it began."""
-        out = self._join(self._alone, self._alone.since) if self._alone else []
-        out += [self._write(held, given_up=True) for held in self._held]
-        self._held, self._bytes = [], 0
-        self._forget()
-        return out
-
-    def _feed(self, payload: bytes, tag: T, now: float) -> list[tuple[bytes, T]]:
+        if alone is not None:
+            if self._is_settled(alone, payload):
+                self._alone, self._last = None, payload
+                return [(alone.payload, alone.tag), (payload, tag)]
+            self._read(alone)
         seen = self._redactor.in_json(payload)
         if not self._channels and not self._held:
             if not seen:
@@ -201,7 +184,23 @@ class Holding[T]:
                     self._last = payload
                     return [(payload, tag)]
             self._begin()
-        return self._take(payload, tag, now, now, HOLDS in seen)
+        self._hold(payload, tag, now, HOLDS in seen)
+        return self._free(now if self._bytes <= MAX_HELD else now + 2 * HOLD)
+
+    def due(self, now: float) -> list[tuple[bytes, T]]:
+        """What has waited long enough."""
+        if self._alone and now - self._alone.since >= HOLD:
+            self._read(self._alone)
+        return self._free(now) if self._held and now - self._held[0].since >= HOLD else []
+
+    def rest(self) -> list[tuple[bytes, T]]:
+        """All that waits; a text may go on all the same, so what has begun is taken out, and it is known how it began."""
+        if self._alone:
+            self._read(self._alone)
+        out = [self._write(held, given_up=True) for held in self._held]
+        self._held, self._bytes = [], 0
+        self._forget()
+        return out
 
     def _is_settled(self, alone: _Alone[T], payload: bytes) -> bool:
         """Whether this frame, and the one that waits alone, hold nothing of a secret: all of their text is searched at once."""
@@ -212,20 +211,19 @@ class Holding[T]:
             return False
         return not self._redactor.in_json(b'%b,"%b"' % (payload, _encoded(alone.text + said[0][2])))
 
-    def _join(self, alone: _Alone[T], now: float) -> list[tuple[bytes, T]]:
-        """Reads the frame that waits alone with what came before it."""
+    def _read(self, alone: _Alone[T]) -> None:
+        """The frame that waits alone is read with what came before it, and waits with what comes."""
         self._alone = None
         self._begin()
         learned = alone.shapes is not self._redactor.shapes  # a secret that it may hold, while it waited
-        return self._take(alone.payload, alone.tag, alone.since, now, learned)
+        self._hold(alone.payload, alone.tag, alone.since, learned)
 
-    def _take(self, payload: bytes, tag: T, since: float, now: float, holds: bool) -> list[tuple[bytes, T]]:
-        """Adds a frame to the channels. Gives back what may be written."""
+    def _hold(self, payload: bytes, tag: T, since: float, holds: bool) -> None:
+        """Adds a frame to the channels, behind those that wait."""
         self._last = payload
         pieces = [self._add(*said) for said in self._pieces(payload)]
         self._held.append(_Held(payload, tag, since, self._redactor.shapes, holds, pieces))
         self._bytes += len(payload)
-        return self._free(now if self._bytes <= MAX_HELD else now + 2 * HOLD)
 
     def _forget(self) -> None:
         """Nothing waits: only texts are kept that end in a beginning, or inside a secret."""

@@ -18,7 +18,6 @@ from capture.files import (
     open_private,
     records_since,
     refuse_odd,
-    size_of,
     status_of,
 )
 from capture.jsonl import Kind, dumps
@@ -31,9 +30,8 @@ class Presence:
     def __init__(self, directory: Path, facts: dict[str, Any]) -> None:
         self._directory = directory
         self._facts = facts
-        self._offsets = {kind: size_of(directory / name) for kind, name in FILES.items()}
-        self._inodes = {kind: status_of(directory / name).st_ino for kind, name in FILES.items()}
-        self._carried: dict[str, str] = {}  # flow → session, of open flows whose record stands in a file that was renamed away
+        self._look()
+        self._carried: dict[str, str] = {}  # flow → session, of open flows whose record stands before the offsets
         self._dead: list[tuple[Path, int, dict[str, Any]]] = []
         self.id = f"{os.getpid()}-{time.time_ns() // 1000:x}"
         self.path = directory / "proxies" / f"{self.id}.json"
@@ -51,6 +49,12 @@ class Presence:
                     self._dead.append((dead, descriptor, _facts(dead)))
             self.alone = not living
             self._begin()
+
+    def _look(self, begun: Collection[Kind] = ()) -> None:
+        """Notes where the files end: what this proxy writes stands behind that."""
+        found = {kind: status_of(self._directory / name) for kind, name in FILES.items()}
+        self._offsets = {kind: 0 if kind in begun else status.st_size for kind, status in found.items()}
+        self._inodes = {kind: status.st_ino for kind, status in found.items()}
 
     @contextmanager
     def _gate(self) -> Iterator[None]:
@@ -75,10 +79,10 @@ class Presence:
         """The same facts, where the file was taken away. Raises OSError, Unusable.
 
         `begun`: central files that begin anew; `flows`: the open ones with their sessions, to be ended if this proxy is killed.
+        What stands in the files so far is of no interest from now on.
         """
-        self._offsets |= dict.fromkeys(begun, 0)
-        self._inodes |= {kind: status_of(self._directory / FILES[kind]).st_ino for kind in begun}
-        self._carried = {flow: sid for flow, sid in flows.items() if "flows" in begun or flow in self._carried}
+        self._look(begun)
+        self._carried = dict(flows)
         if not self.moved():
             return self.say(self._facts)
         with self._gate():
@@ -103,7 +107,7 @@ class Presence:
     def orphans(self) -> Iterator[tuple[dict[str, Any], Places]]:
         """(flow record, where the lines of its proxy stand) of proxies that are dead, whose end is missing.
 
-        Of a flow whose record was renamed away only its ids, where its proxy had seen that.
+        Of a flow that was open when its log was renamed away, or purged, only its ids.
         """
         purged = purges.last(self._directory)
         for path, _, facts in self._dead:

@@ -33,9 +33,9 @@ from capture.files import (
     whole_lines,
     written_whole,
 )
-from capture.packed import packing_of, written
+from capture.packed import SUFFIXES, packing_of, written
 from capture.purges import NOTICES, Moved, Notice, hash_of, marks, post
-from capture.rotated import lines_of, old_parts, parts
+from capture.rotated import being_packed, lines_of, old_parts, parts, strangers
 
 WORK = ".purge"  # a folder in the log: drafts, and the plan of a purge that has begun to rename
 PLAN = "plan.json"
@@ -152,8 +152,13 @@ def _alone(directory: Path) -> Iterator[Path]:
         raise Unusable(f"cannot write to {directory} ({error.strerror})") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield work
-        shutil.rmtree(work, ignore_errors=True)
+        done = False
+        try:
+            yield work
+            done = True
+        finally:
+            if done or not _plan(work / PLAN):  # else something has been renamed, and the next one goes on
+                shutil.rmtree(work, ignore_errors=True)
     except BlockingIOError:
         raise Unusable("another purge of this log is at work: try again when it is done") from None
     except OSError as error:
@@ -180,6 +185,8 @@ def _plan(path: Path) -> dict[str, Any]:
 def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]]) -> None:
     """`begun`: inode and size of the files as they were when an earlier try began to rename: what came later stays."""
     bodies = _Bodies()
+    if packing := [path.name for name in REWRITTEN for path in being_packed(directory, name)]:
+        raise Unusable(f"{', '.join(packing)} is being compressed: try again when only one of the two is there")
     old = [_Part(path, work, name, going, bodies) for name in REWRITTEN for path in old_parts(directory, name)]
     for part in old:
         part.go_on()
@@ -194,7 +201,9 @@ def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]
                 copy.finish()
             for part in old:
                 part.finish()
-            _commit(directory, work, going, copies, board)
+            if {part.path for part in old} != {path for name in REWRITTEN for path in old_parts(directory, name)}:
+                raise Unusable("the log was rotated meanwhile: try again")
+            _commit(work, going, copies, old, board)
             _take_away(directory, going, bodies)
     finally:
         for copy in copies:
@@ -202,7 +211,7 @@ def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]
     _take_bad(directory, going)
 
 
-def _commit(directory: Path, work: Path, going: Going, copies: list["_Copy"], board: int) -> None:
+def _commit(work: Path, going: Going, copies: list["_Copy"], old: list["_Part"], board: int) -> None:
     moved = {copy.path.name: copy.moved() for copy in copies if copy.there}
     plan = {
         "sids": None if going.sids is None else sorted(going.sids),
@@ -216,6 +225,8 @@ def _commit(directory: Path, work: Path, going: Going, copies: list["_Copy"], bo
     finally:
         os.close(draft)
     (work / "plan").rename(work / PLAN)
+    for part in old:
+        part.replace()
     sessions = None if going.sids is None else frozenset(map(hash_of, going.sids))
     post(board, Notice(time.time(), moved, sessions))
     for copy in copies:
@@ -292,7 +303,7 @@ class _Copy:
 
     def finish(self) -> None:
         """The last stretch, with the gate shut; a torn tail stays only where it is a record that wants its newline."""
-        if self.there and os.stat(self.path).st_ino != self._inode():
+        if self.there and status_of(self.path).st_ino != self._inode():
             raise Unusable(f"{self.path.name} was renamed away meanwhile: try again")
         self.go_on()
         self._whole = self._written
@@ -317,9 +328,10 @@ class _Part:
     """A file that was rotated away, copied without what goes. Just after the renaming proxies still write to it."""
 
     def __init__(self, path: Path, work: Path, name: str, going: Going, bodies: _Bodies) -> None:
-        self._path, self._draft, self._packing = path, work / path.name, packing_of(path)
+        self.path, self._draft, self._packing = path, work / path.name, packing_of(path)
         self._name, self._going, self._bodies = name, going, bodies
         self._inode, self._read = status_of(path).st_ino, 0
+        self._changes = False  # something goes
         os.close(open_private(self._draft, os.O_TRUNC))
 
     def go_on(self) -> None:
@@ -327,19 +339,33 @@ class _Part:
         if self._packing and self._read:
             return
         with written(self._draft, self._packing) if self._packing else open(self._draft, "ab") as out:
-            for line in lines_of(self._path, self._read):
-                self._read += len(line) + 1
-                goes = self._going.takes(line, self._name)
-                self._bodies.see(line, goes)
-                if not goes:
-                    out.write(line + b"\n")
+            for line in lines_of(self.path, self._read):
+                self._line(line, out)
+
+    def _line(self, line: bytes, out: IO[bytes]) -> None:
+        self._read += len(line) + 1
+        goes = self._going.takes(line, self._name)
+        self._bodies.see(line, goes)
+        if goes:
+            self._changes = True
+        else:
+            out.write(line + b"\n")
 
     def finish(self) -> None:
-        """The last stretch, with the gate shut."""
-        if status_of(self._path).st_ino != self._inode:
-            raise Unusable(f"{self._path.name} was renamed or compressed meanwhile: try again")
+        """The last stretch, with the gate shut; a torn tail stays only where it is a record that wants its newline."""
+        if status_of(self.path).st_ino != self._inode or any(Path(f"{self.path}{suffix}").exists() for suffix in SUFFIXES):
+            raise Unusable(f"{self.path.name} was renamed or compressed meanwhile: try again")
         self.go_on()
-        self._draft.rename(self._path)
+        if not self._packing:
+            with open(self.path, "rb") as part, open(self._draft, "ab") as out:
+                part.seek(self._read)
+                if parse(rest := part.read()) is not None:
+                    self._line(rest, out)
+
+    def replace(self) -> None:
+        """Takes the part's place; one in which nothing goes stays as it was made."""
+        if self._changes:
+            self._draft.rename(self.path)
 
 
 def _take_away(directory: Path, going: Going, bodies: _Bodies) -> None:
@@ -348,8 +374,12 @@ def _take_away(directory: Path, going: Going, bodies: _Bodies) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for index in directory.glob("*.index"):
         shutil.rmtree(index, ignore_errors=True)
+    for name in REWRITTEN:  # of a kill while `capture secrets redact` wrote
+        for draft in directory.glob(f".{name}*-*"):
+            draft.unlink(missing_ok=True)
+    nobodys = not strangers(directory)  # else what nobody refers to may be referred to there
     for path in (directory / "bodies").glob("*"):
-        if path.name not in bodies.kept and (going.sids is None or path.name in bodies.gone or _is_old(path)):
+        if path.name not in bodies.kept and (going.sids is None or path.name in bodies.gone or (nobodys and _is_old(path))):
             path.unlink(missing_ok=True)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from capture.files import Unusable, parse, status_of, whole_lines
+from capture.files import FILES, Unusable, parse, status_of, whole_lines
 from capture.packed import DAMAGED, SUFFIXES, opened, packing_of
 
 type Places = list[tuple[Path, int]]  # files, each with the byte offset from which on it counts, the oldest first
@@ -21,6 +21,18 @@ def old_parts(directory: Path, name: str) -> list[Path]:
     return [path for path in found if path.suffix not in SUFFIXES or path.with_suffix("") not in found]
 
 
+def being_packed(directory: Path, name: str) -> list[Path]:
+    """Old parts beside which a compressed one stands: `gzip` has not taken the plain one away yet."""
+    return [part for part in old_parts(directory, name) if any(Path(f"{part}{suffix}").exists() for suffix in SUFFIXES)]
+
+
+def strangers(directory: Path) -> list[Path]:
+    """Files that may hold records of the log, and that nobody here can read: packed otherwise, or called otherwise."""
+    known = {path for name in FILES.values() for path in (directory / name, *old_parts(directory, name))}
+    found = {path for name in FILES.values() for path in directory.glob(name + "?*") if path.is_file() and path.suffix != ".bad"}
+    return sorted(found - known - {Path(f"{path}{suffix}") for path in known for suffix in SUFFIXES})
+
+
 def parts(directory: Path, name: str) -> list[Path]:
     """These, the oldest first, and the file itself, which comes last, where it exists."""
     return [*sorted(old_parts(directory, name), key=_began), *filter(Path.exists, (directory / name,))]
@@ -34,16 +46,19 @@ def _began(part: Path) -> tuple[str, str]:
 
 
 def lines_of(part: Path, start: int = 0) -> Iterator[bytes]:
-    """The whole lines of a part. Raises Unusable where it is damaged: nobody knows what stands there."""
-    packing = packing_of(part)
-    if not packing:
-        yield from whole_lines(part, start)
-        return
+    """The whole lines of a part, and a record behind them that lacks its newline.
+
+    Raises Unusable where it is damaged: nobody knows what stands there.
+    """
     try:
+        packing = packing_of(part)
+        if not packing:
+            yield from whole_lines(part, start)
+            return
         with opened(part, packing) as file:
-            yield from (line[:-1] for line in file if line.endswith(b"\n"))
+            yield from (line.removesuffix(b"\n") for line in file if line.endswith(b"\n") or parse(line) is not None)
     except DAMAGED as problem:
-        raise Unusable(f"{part} cannot be read ({problem}): repair it or delete it, then try again") from None
+        raise Unusable(f"{part} cannot be read ({problem}): repair it or move it away, then try again") from None
 
 
 def written_since(path: Path, inode: int, offset: int) -> Places:

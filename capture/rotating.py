@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from capture.files import FILES, LINES, size_of
+from capture.files import FILES, LINES, size_of, status_of
 from capture.packed import DAMAGED, opened, packing_of
 from capture.purges import Notice, post
 from capture.purging import shut
 from capture.rotated import parts
 
+TRIES = 5  # to copy a log while it is not rotated
 COPIED = 1 << 16  # bytes at once: so much is lost at most of a part that is damaged
 
 
@@ -41,10 +42,20 @@ def join(directory: Path, into: Path) -> dict[Path, str]:
     (into / "bodies").symlink_to(directory.absolute() / "bodies")
     broken: dict[Path, str] = {}
     for name in FILES.values():
-        with open(into / name, "wb") as whole:
-            for part in parts(directory, name):
-                whole.writelines(_pieces(part, broken))
+        for _ in range(TRIES):
+            found, broken_here = _stamped(directory, name), dict[Path, str]()
+            with open(into / name, "wb") as whole:
+                for part, _ in found:
+                    whole.writelines(_pieces(part, broken_here))
+            if _stamped(directory, name) == found:
+                break
+        broken |= broken_here
     return broken
+
+
+def _stamped(directory: Path, name: str) -> list[tuple[Path, int]]:
+    """The parts of a file, and which files these are: a rotation changes it."""
+    return [(part, status_of(part).st_ino) for part in parts(directory, name)]
 
 
 def _pieces(part: Path, broken: dict[Path, str]) -> Iterator[bytes]:

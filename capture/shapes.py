@@ -196,7 +196,7 @@ class Shapes:
         self._in_text = _which(holds, [_at_end(pattern) for pattern in begins])
         self._has_begun = _which(openings)
         self._begun = [_compile(pattern) for pattern in openings]
-        self._begun_in = lru_cache(maxsize=1 << 12)(lambda end: bool(self._has_begun(b"_" + end)))
+        self._begun_in = _remembering(self._has_begun)
 
     def in_text(self, text: bytes) -> Collection[int]:
         """What a text may have: HOLDS a secret, GOES_ON; and whether a secret has BEGUN at its end."""
@@ -232,6 +232,11 @@ class Shapes:
         """Whether the end of a text could be a secret of which more than FEW characters are there."""
         found = ((match.start(1), rule) for rule in self._rules if (match := rule.beginning.search(data)))
         return any(len(data) - start > rule.few and rule.begun.search(data, start) for start, rule in found)
+
+
+def _remembering(has_begun: Callable[[bytes], Collection[int] | None]) -> Callable[[bytes], bool]:
+    """Whether a secret has begun behind the last characters of a text, which stand in a word; the answers are kept."""
+    return lru_cache(maxsize=1 << 12)(lambda end: bool(has_begun(b"_" + end)))
 
 
 @lru_cache(maxsize=256)

@@ -91,6 +91,7 @@ class LogWriter:
                     self._repair(self.directory / name)
                 for draft in (self.directory / "bodies").glob(".*-*"):  # of a kill between its writing and its naming
                     draft.unlink(missing_ok=True)
+                self.presence.say_again((), {})  # the files are shorter now
             for orphan, places in self.presence.orphans():
                 self._end_orphan(orphan, places)
             self.flush()
@@ -286,7 +287,12 @@ class LogWriter:
         self._complain("disk", f"{records} records could not be written to sse_logs/", "the central log has them")
 
     def _begin_anew(self, kinds: Collection[Kind]) -> None:
-        """Opens these central files, and says that they are new. Raises OSError, Unusable."""
+        """Opens these central files, and says that they are new. Raises OSError, Unusable.
+
+        The next start looks into these only, so the flows' own files are not to lack what stands in the old ones.
+        """
+        self._owned = float("-inf")
+        self._flush_flows()
         with suppress(OSError, Unusable):  # the flush that follows tries again, and says so
             for kind in kinds:
                 self._central[kind].open()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from capture.holding import HOLD, LONG, MAX_CHANNELS, MAX_HELD, Holding
 from capture.providers import Said
 from capture.redact import Redactor
+from capture.shapes import Shapes
 from tests.test_redact import HASH, IN_CONTEXT, REDACTOR, SHAPES, SURROUNDINGS, leaks
 
 TEXTS: dict[str, tuple[str, str]] = {
@@ -256,3 +258,26 @@ def test_a_name_that_ends_like_the_beginning_of_a_secret_holds_no_frame_back(mod
     assert [holding.feed(payload, number, 0.0) for number, payload in enumerate(payloads)] == [
         [(payload, number)] for number, payload in enumerate(payloads)
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Authorization: Bearer abcdefghijklmno-s", "eQ8ZkQ71xYzzPq09aBcD"),
+        ("key tvly-abcdefghijklmnop-s", "kQ8ZkQ71xYz6zPq09aBcD1"),
+    ],
+)
+def test_a_frame_that_waited_too_long_is_read_with_the_next_one_where_that_is_there(one: str, other: str) -> None:
+    """Nobody looked in between: the recorder's thread hung, and has both now."""
+    holding: Holding[int] = Holding(REDACTOR, pieces_of)
+    out = [*holding.feed(frame(one), 1, 0.0), *holding.feed(frame(other), 2, HOLD + 0.5), *holding.rest()]
+    assert alike(said(payload for payload, _ in out)) == alike(REDACTOR.string(one + other))
+
+
+def test_shapes_that_are_replaced_are_freed_at_once() -> None:
+    """Each takes a megabyte outside of what Python counts; a cycle would keep it until somebody collects."""
+    shapes = Shapes([b"a secret without a shape"])
+    assert shapes.surely_begun(b"and s")
+    freed = weakref.ref(shapes)
+    del shapes
+    assert freed() is None

@@ -353,3 +353,73 @@ def test_a_part_that_is_compressed_while_it_is_purged_is_not_brought_back(
     assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
     assert not part.exists()
     assert all(b"first" not in line for line in lines_of(Path(f"{part}.gz")))
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x1f\x8b\x08 the beginning"])
+def test_a_part_that_is_being_compressed_is_waited_for(writer: LogWriter, begun: bytes) -> None:
+    """What `gzip` has opened it goes on with, and takes the name away that we would have given to another file."""
+    part = put_aside(writer.directory, "")[LINES]
+    Path(f"{part}.gz").write_bytes(begun)
+    before = everything(writer.directory)
+    result = run(writer.directory, "--session", "first", "--yes")
+    assert isinstance(result.exception, Unusable) and f"{part.name} is being compressed" in str(result.exception)
+    assert everything(writer.directory) == before
+
+
+@pytest.mark.parametrize("late", ["compressed", "rotated"])
+def test_what_happens_to_the_parts_while_they_are_purged_is_noticed(
+    writer: LogWriter, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    part = put_aside(writer.directory, "")[LINES]
+    (writer.directory / LINES).write_bytes(part.read_bytes())
+    at_once = purging.shut
+
+    def meanwhile(directory: Path) -> AbstractContextManager[int]:
+        if late == "compressed":
+            Path(f"{part}.gz").write_bytes(b"\x1f\x8b\x08 the beginning")
+        else:
+            (directory / LINES).rename(directory / f"{LINES}-20261121-124000")
+        return at_once(directory)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purging, "shut", meanwhile)
+        with pytest.raises(Unusable, match="meanwhile: try again"):
+            purging.purge(writer.directory, frozenset({"first-session"}), frozenset({"flow-a"}))
+    assert not (writer.directory / purging.WORK).exists()
+    Path(f"{part}.gz").unlink(missing_ok=True)
+    assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
+    assert b"apple" not in everything(writer.directory)
+
+
+def test_a_record_that_lacks_its_newline_stays_in_an_old_part_as_well(writer: LogWriter) -> None:
+    part = put_aside(writer.directory, "")[LINES]
+    part.write_bytes(part.read_bytes()[:-1])
+    last = part.read_bytes().splitlines()[-1]
+    assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
+    assert list(lines_of(part))[-1] == last and b"second" in last
+
+
+def test_a_part_in_which_nothing_goes_stays_as_it_was_made(writer: LogWriter) -> None:
+    part = put_aside(writer.directory, ".gz")[LINES]
+    before = part.stat()
+    assert run(writer.directory, "--older-than", "2026-11-20", "--yes").exit_code == 0
+    purging.purge(writer.directory, frozenset({"third-session"}), frozenset())
+    assert part.stat() == before
+
+
+def test_what_nobody_here_can_read_is_said_and_bodies_it_may_refer_to_stay(writer: LogWriter) -> None:
+    strange = writer.directory / f"{LINES}.1.xz"
+    strange.write_bytes(b"\xfd7zXZ")
+    body = writer.directory / "bodies" / ("a" * 64)
+    body.write_bytes(b"of whom?")
+    os.utime(body, (1, 1))
+    result = run(writer.directory, "--session", "first", "--yes")
+    assert f"not looked into: {strange.name}" in result.stderr
+    assert body.exists()
+
+
+def test_drafts_of_a_redaction_that_was_killed_go(writer: LogWriter) -> None:
+    draft = writer.directory / f".{LINES}.1-31950"
+    draft.write_bytes(b"apple")
+    assert run(writer.directory, "--session", "first", "--yes").exit_code == 0
+    assert not draft.exists()

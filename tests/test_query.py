@@ -658,6 +658,36 @@ def test_a_dataset_of_a_log_that_is_rotated_is_that_of_the_whole_log(tmp_path: P
         assert stored(tmp_path / "out", table) == stored(tmp_path / "expected", table), table.name
 
 
+def test_parts_are_exported_also_where_the_file_that_was_read_last_is_gone(tmp_path: Path) -> None:
+    """And none that was exported before is exported again."""
+    directory, target, steps = tmp_path / "log", tmp_path / "out", list(in_steps(5))
+
+    def write_step(number: int) -> None:
+        writer = LogWriter(directory, {})
+        for entry in steps[number]:
+            writer.write(entry)
+        writer.close()
+
+    def rotate(number: int) -> None:
+        for name in (LINES, FLOWS, ENDS):
+            (directory / name).rename(directory / f"{name}-2026112{number}")
+
+    write_step(0)
+    rotate(0)
+    write_step(1)
+    exported(directory, target, "--tables", "lines")
+    rotate(1)
+    write_step(2)
+    rotate(2)
+    write_step(3)
+    (directory / f"{LINES}-20261121").unlink()
+    said = exported(directory, target, "--tables", "lines")
+    assert "another one" in said
+    kept = sum(len((directory / name).read_bytes().splitlines()) for name in (f"{LINES}-20261120", f"{LINES}-20261122", LINES))
+    assert len(stored(target, LOGGED[0])) == kept + sum(entry.kind == "lines" for entry in steps[1])
+    assert "lines: 0 new" in exported(directory, target, "--tables", "lines")
+
+
 def in_steps(count: int) -> Iterator[list[Record]]:
     """The records of all samples, an hour between two steps.
 

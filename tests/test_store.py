@@ -852,7 +852,7 @@ def test_the_orphans_of_a_log_that_was_begun_anew_are_found_from_its_beginning(t
     for number in range(20):
         writer.write(line_record(number, "cut", text="x" * 1000))
     writer.flush()
-    os.close(writer.presence._descriptor)  # as a kill does: the lock is gone, the file is not
+    killed(writer)
     write(tmp_path)
     assert [(end["outcome"], end["lines"]) for end in LogReader(tmp_path).ends()] == [("killed", 20)]
 
@@ -878,7 +878,7 @@ def test_a_flow_whose_record_was_renamed_away_has_an_end_when_its_proxy_is_kille
     writer.write(line_record(2, "cut"))
     writer.write(end_record("ended"))
     writer.flush()
-    os.close(writer.presence._descriptor)  # as a kill does: the lock is gone, the file is not
+    killed(writer)
     write(log)
     write(log)
     ends = sorted((end["flow_id"], end["outcome"], end.get("lines")) for end in LogReader(log).ends())
@@ -920,7 +920,7 @@ def test_flows_have_one_end_though_the_proxy_is_killed_before_it_sees_that_its_f
     writer.write(end_record("ended"))
     writer.flush()
     assert not (tmp_path / files.FLOWS).exists()  # it has not looked
-    os.close(writer.presence._descriptor)  # as a kill does: the lock is gone, the file is not
+    killed(writer)
     own = tmp_path / "sse_logs" / "session-1" / "young.jsonl"
     assert not own.exists()  # it is written last
     write(tmp_path)
@@ -933,6 +933,61 @@ def test_flows_have_one_end_though_the_proxy_is_killed_before_it_sees_that_its_f
         ("of old", "complete", None),
         ("young", "killed", 2),
     ]
+
+
+def killed(writer: LogWriter) -> None:
+    """As a kill leaves it: the lock is gone, the file is not."""
+    os.close(writer.presence._descriptor)
+
+
+@pytest.mark.row(11, 17)
+def test_the_file_of_a_flow_is_whole_though_the_log_was_rotated_a_moment_before_the_kill(tmp_path: Path) -> None:
+    """What waited for it stands in a part that the next start does not look into."""
+    writer = LogWriter(tmp_path, {}, now=lambda: 1000.0)
+    writer.write(flow_record("open", proxy=writer.presence.id))
+    for number in range(3):
+        writer.write(line_record(number, "open"))
+    writer.flush()
+    rotate(tmp_path, over=0, now=1000.0)
+    writer.write(line_record(3, "open"))
+    writer.flush()
+    killed(writer)
+    write(tmp_path)
+    own = [orjson.loads(line) for line in whole_lines(tmp_path / "sse_logs" / "session-1" / "open.jsonl")]
+    assert [record.get("data_count", record.get("outcome")) for record in own] == [None, 0, 1, 2, 3, "killed"]
+    assert own[-1]["lines"] == 4
+
+
+@pytest.mark.row(11, 17)
+def test_a_flow_has_one_end_though_only_the_file_of_ends_was_renamed(tmp_path: Path) -> None:
+    """As `logrotate` by size does it, which looks at each file for itself."""
+    clock = [1000.0]
+    writer = LogWriter(tmp_path, {}, now=lambda: clock[0])
+    writer.write(flow_record("ended", proxy=writer.presence.id))
+    writer.write(end_record("ended"))
+    writer.write(flow_record("open", proxy=writer.presence.id))
+    writer.flush()
+    (tmp_path / files.ENDS).rename(tmp_path / f"{files.ENDS}.1")
+    later(clock)
+    writer.write(flow_record("late", proxy=writer.presence.id))
+    writer.flush()
+    killed(writer)
+    write(tmp_path)
+    assert sorted(end["flow_id"] for end in LogReader(tmp_path).ends()) == ["late", "open"]
+
+
+@pytest.mark.row(11)
+def test_flows_of_a_proxy_that_began_with_a_torn_tail_have_their_end(tmp_path: Path) -> None:
+    """The file is shorter when that is moved away: its records begin before where the file ended."""
+    write(tmp_path)
+    with open(tmp_path / files.FLOWS, "ab") as flows:
+        flows.write(b'{"t":"now","flow_id":"torn"')
+    writer = LogWriter(tmp_path, {})
+    writer.write(flow_record("first", proxy=writer.presence.id))
+    writer.flush()
+    killed(writer)
+    write(tmp_path)
+    assert [end["flow_id"] for end in LogReader(tmp_path).ends()] == ["first"]
 
 
 # -- a disk that stays full --------------------------------------------------------------------------------------------------

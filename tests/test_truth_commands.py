@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from bench.generate import FILES, Wanted, generate
 from bench.telling import ENDS, FLOWS, LINES, load
+from capture import rotated, rotating
 from capture.cli import cli
 from tests.test_truth import SESSIONS, SMALL
 
@@ -290,6 +291,24 @@ def test_a_part_that_is_being_compressed_is_read_once(clean: Path, parts: Path, 
         (out / f"{name}-20261121-124000.gz").write_bytes(packed[: len(packed) // 2])
     words = ("prompts", "-n", EVERYTHING)
     assert capture(out, *words, "--rotated").stdout == capture(clean, *words).stdout
+
+
+def test_what_is_rotated_while_it_is_copied_is_copied_once_more(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, real, waiting = tmp_path / "log", rotated.parts, ["once"]
+    shutil.copytree(clean, log, symlinks=True)
+
+    def late(directory: Path, name: str) -> list[Path]:
+        found = real(directory, name)
+        if name == LINES and waiting:
+            waiting.clear()
+            (directory / LINES).rename(directory / f"{LINES}-20261121")
+        return found
+
+    monkeypatch.setattr(rotating, "parts", late)
+    words = ("prompts", "-n", EVERYTHING)
+    assert capture(log, *words, "--rotated").stdout == capture(clean, *words).stdout
 
 
 def test_of_a_compressed_part_that_is_damaged_counts_what_can_be_read(clean: Path, packed: Path) -> None:

@@ -259,7 +259,10 @@ def test_many_sessions_at_once_stay_whole() -> None:
     assert len(found) == 600
 
 
-@pytest.mark.parametrize(("call_id", "kept"), [("toolu_01UfRQwKzSZqoUTAHTgYqxNJ", KEPT), ("call_0", 9000)])
+@pytest.mark.parametrize(
+    ("call_id", "kept"),
+    [("toolu_01UfRQwKzSZqoUTAHTgYqxNJ", KEPT), ("call_0", 9000), ("functions.Shell:0", 9000), ("run_shell_command", 9000)],
+)
 def test_of_a_long_result_that_was_told_the_beginning_is_remembered(call_id: str, kept: int) -> None:
     """Where ids come again, and the same result with them, all of it: it is told once more by its part's id alone."""
     wire, pairing = Wire(), Pairing()
@@ -276,7 +279,7 @@ def test_of_a_long_result_that_was_told_the_beginning_is_remembered(call_id: str
     for session in pairing._sessions.values():
         remembered += [len(each.text) for part in session.parts.values() for each in part.results]
     assert results[0] == "x" * 9000
-    assert results[1:] == (["x" * 9000] if call_id == "call_0" else ["x" * KEPT])
+    assert results[1:] == ["x" * kept]
     assert remembered == [kept]
 
 

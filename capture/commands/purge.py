@@ -11,6 +11,7 @@ import orjson
 from capture.commands.base import say, table
 from capture.commands.options import directory_option, json_option
 from capture.files import FLOWS, Unusable
+from capture.rotated import strangers
 
 if TYPE_CHECKING:
     from capture.purging import Held
@@ -76,6 +77,8 @@ def purge(
         ],
         flexible="session",
     )
+    if others := ", ".join(path.name for path in strangers(directory)):
+        say(f"not looked into: {others}")
     words = ", ".join(f"{count:,} {name.removesuffix('s') if count == 1 else name}" for name, count in counts.items())
     sys.stdout.flush()
     say(f"purged {words}" if yes else f"would purge {words}: nothing is changed yet, add --yes to do it")
