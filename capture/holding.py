@@ -139,7 +139,6 @@ class _Alone[T]:
     since: float
     shapes: Shapes
     key: Hashable
-    name: str
     text: str
 
 
@@ -176,11 +175,13 @@ class Holding[T]:
                 return [(payload, tag)]  # nearly all frames
             said = self._pieces(payload) if HOLDS not in seen and len(payload) <= LONG else []
             if len(said) == 1:
-                text = _encoded(said[0][2])
-                if self._redactor.surely_begun(text):
-                    self._alone = _Alone(payload, tag, now, self._redactor.shapes, *said[0])
+                ((key, _, text),) = said
+                if self._redactor.surely_begun(_encoded(text)):
+                    self._alone = _Alone(payload, tag, now, self._redactor.shapes, key, text)
                     return []
-                if not self._redactor.in_text(text):  # what ends so is no text that goes on, but the name of a model: `gpt-4.1`
+                if not self._redactor.in_text(
+                    _encoded(text)
+                ):  # what ends so is no text that goes on, but the name of a model: `gpt-4.1`
                     self._last = payload
                     return [(payload, tag)]
             self._begin()

@@ -46,7 +46,7 @@ def _began(part: Path) -> tuple[str, str]:
 
 
 def lines_of(part: Path, start: int = 0) -> Iterator[bytes]:
-    """The whole lines of a part, and a record behind them that lacks its newline.
+    """The whole lines of a part; of a compressed one, which does not grow, also a record that lacks its newline.
 
     Raises Unusable where it is damaged: nobody knows what stands there.
     """
