@@ -156,7 +156,8 @@ def test_what_is_planted_while_the_log_is_written_costs_the_copy_and_not_the_rec
     writer = LogWriter(tmp_path / "log", {})
     path = tmp_path / "log" / "sse_logs" / "session-1" / "flow-1.jsonl"
     bait.plant(kind, path, bait.file)
-    writer.write(flow_record())
+    for record in (flow_record(), end_record()):  # when it ends, it is written at once
+        writer.write(record)
     with pytest.raises(OSError) as problem:
         writer.flush()
     assert str(path) in str(problem.value)
