@@ -68,8 +68,12 @@ def printable(value: Any) -> Any:
 
 def local_time(seconds: float) -> str:
     """`2026-11-21T17:07:03.042` of Unix seconds, local time."""
-    whole, milliseconds = divmod(int(seconds * 1000), 1000)
-    return f"{_second(whole)}.{milliseconds:03d}"
+    return _moment(int(seconds * 1000))
+
+
+@lru_cache(maxsize=64)  # the lines of a chunk have one time, and many chunks come in a millisecond
+def _moment(milliseconds: int) -> str:
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}"
 
 
 @lru_cache(maxsize=8)

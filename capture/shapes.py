@@ -194,7 +194,7 @@ class Shapes:
         self.in_json = _which([*holds, *map(_literal, ESCAPES)], [pattern + string_ends for pattern in begins])
         """What a JSON text may have: HOLDS a secret, one of its strings GOES_ON. One pass; nearly always nothing."""
         self._in_text = _which(holds, [_at_end(pattern) for pattern in begins])
-        self._has_begun = _which(openings)
+        self._has_begun = _which(*([pattern] for pattern in openings))
         self._begun = [_compile(pattern) for pattern in openings]
         self._begun_in = _remembering(self._has_begun)
 
@@ -226,7 +226,8 @@ class Shapes:
 
     def begun(self, data: bytes) -> int | None:
         """Where the first of the secrets begins that the end of a text could be a part of; None when it can be of none."""
-        return min((match.start(1) for pattern in self._begun if (match := pattern.search(data))), default=None)
+        found = (self._begun[number].search(data) for number in self._has_begun(data) or ())
+        return min((match.start(1) for match in found if match), default=None)
 
     def much(self, data: bytes) -> bool:
         """Whether the end of a text could be a secret of which more than FEW characters are there."""
