@@ -23,8 +23,8 @@ from typing import IO, Any
 
 from capture.files import Unusable, parse, private_directory, written_whole
 from capture.jsonl import dumps
-from capture.packed import DAMAGED, opened, packing_of
-from capture.rotated import parts
+from capture.packed import packing_of, unpacked
+from capture.rotated import parts, readable
 from capture.sql import Database
 from capture.tables import Table
 
@@ -171,15 +171,11 @@ def _next(read: Read) -> Read:
 
 def _plain(path: Path, scratch: Path) -> IO[bytes]:
     """A part of the log to be read from any place: of a compressed one, what stands in it. Raises Unusable."""
-    packing = packing_of(path)
-    if not packing:
+    if not packing_of(path):
         return open(path, "rb")
     plain: IO[bytes] = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (closed by who asked for it)
-    try:
-        with opened(path, packing) as packed:
-            shutil.copyfileobj(packed, plain, 1 << 20)
-    except DAMAGED as problem:
-        raise Unusable(f"{path} cannot be read ({problem}): repair it or move it away, then try again") from None
+    with readable(path), unpacked(path) as packed:
+        shutil.copyfileobj(packed, plain, 1 << 20)
     plain.flush()
     return plain
 

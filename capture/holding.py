@@ -176,12 +176,11 @@ class Holding[T]:
             said = self._pieces(payload) if HOLDS not in seen and len(payload) <= LONG else []
             if len(said) == 1:
                 ((key, _, text),) = said
-                if self._redactor.surely_begun(_encoded(text)):
+                data = _encoded(text)
+                if self._redactor.surely_begun(data):
                     self._alone = _Alone(payload, tag, now, self._redactor.shapes, key, text)
                     return []
-                if not self._redactor.in_text(
-                    _encoded(text)
-                ):  # what ends so is no text that goes on, but the name of a model: `gpt-4.1`
+                if not self._redactor.in_text(data):  # what ends so is no text that goes on, but the name of a model: `gpt-4.1`
                     self._last = payload
                     return [(payload, tag)]
             self._begin()

@@ -1,6 +1,5 @@
 """Files that were compressed: read and written like others. Reading what is damaged, or ends early, raises one of DAMAGED."""
 
-import gzip
 import zlib
 from collections.abc import Buffer
 from pathlib import Path
@@ -22,15 +21,24 @@ def packing_of(path: Path) -> str | None:
 def opened(path: Path, packing: str | None) -> IO[bytes]:
     """What stands in a file that is compressed so. Raises OSError."""
     if packing == "gz":
+        import gzip  # each command imports this file
+
         return cast(IO[bytes], gzip.open(path, "rb"))
     if packing == "zst":
         return _zstandard(path)
     return open(path, "rb", buffering=BUFFER)
 
 
+def unpacked(path: Path) -> IO[bytes]:
+    """What stands in a file, compressed or not. Raises OSError."""
+    return opened(path, packing_of(path))
+
+
 def written(path: Path, packing: str | None) -> IO[bytes]:
     """A file that is compressed so, to be written anew; one that is there keeps its rights. Raises OSError."""
     if packing == "gz":
+        import gzip
+
         return cast(IO[bytes], gzip.open(path, "wb"))
     if packing == "zst":
         import zstandard

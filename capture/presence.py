@@ -10,16 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from capture import purges
-from capture.files import (
-    FILES,
-    inside,
-    is_ordinary,
-    moved_away,
-    open_private,
-    records_since,
-    refuse_odd,
-    status_of,
-)
+from capture.files import FILES, inside, is_ordinary, moved_away, open_private, records_since, refuse_odd, status_of
 from capture.jsonl import Kind, dumps
 from capture.rotated import Places, written_since
 

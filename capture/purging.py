@@ -33,9 +33,9 @@ from capture.files import (
     whole_lines,
     written_whole,
 )
-from capture.packed import SUFFIXES, packing_of, written
+from capture.packed import packing_of, written
 from capture.purges import NOTICES, Moved, Notice, hash_of, marks, post
-from capture.rotated import being_packed, lines_of, old_parts, parts, strangers
+from capture.rotated import is_being_packed, lines_of, old_parts, parts, strangers
 
 WORK = ".purge"  # a folder in the log: drafts, and the plan of a purge that has begun to rename
 PLAN = "plan.json"
@@ -185,7 +185,7 @@ def _plan(path: Path) -> dict[str, Any]:
 def _purge(directory: Path, work: Path, going: Going, begun: dict[str, list[int]]) -> None:
     """`begun`: inode and size of the files as they were when an earlier try began to rename: what came later stays."""
     bodies = _Bodies()
-    if packing := [path.name for name in REWRITTEN for path in being_packed(directory, name)]:
+    if packing := [path.name for name in REWRITTEN for path in old_parts(directory, name) if is_being_packed(path)]:
         raise Unusable(f"{', '.join(packing)} is being compressed: try again when only one of the two is there")
     old = [_Part(path, work, name, going, bodies) for name in REWRITTEN for path in old_parts(directory, name)]
     for part in old:
@@ -353,7 +353,7 @@ class _Part:
 
     def finish(self) -> None:
         """The last stretch, with the gate shut; a torn tail stays only where it is a record that wants its newline."""
-        if status_of(self.path).st_ino != self._inode or any(Path(f"{self.path}{suffix}").exists() for suffix in SUFFIXES):
+        if status_of(self.path).st_ino != self._inode or is_being_packed(self.path):
             raise Unusable(f"{self.path.name} was renamed or compressed meanwhile: try again")
         self.go_on()
         if not self._packing:
@@ -392,8 +392,9 @@ def _is_old(path: Path) -> bool:
 
 def _take_bad(directory: Path, going: Going) -> None:
     """Torn lines of killed proxies: those stay that name a session or flow that stays, the rest cannot be told from what goes."""
-    staying = _staying(directory)
-    for path in directory.glob("*.bad"):
+    torn = list(directory.glob("*.bad"))
+    staying = _staying(directory) if torn else set()
+    for path in torn:
         lines = list(whole_lines(path))
         kept = [pair for pair in zip(lines[::2], lines[1::2], strict=False) if any(name in pair[1] for name in staying)]
         if not kept:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from capture.files import FILES, Unusable, parse, status_of, whole_lines
-from capture.packed import DAMAGED, SUFFIXES, opened, packing_of
+from capture.packed import DAMAGED, SUFFIXES, packing_of, unpacked
 
 type Places = list[tuple[Path, int]]  # files, each with the byte offset from which on it counts, the oldest first
 
@@ -21,9 +21,9 @@ def old_parts(directory: Path, name: str) -> list[Path]:
     return [path for path in found if path.suffix not in SUFFIXES or path.with_suffix("") not in found]
 
 
-def being_packed(directory: Path, name: str) -> list[Path]:
-    """Old parts beside which a compressed one stands: `gzip` has not taken the plain one away yet."""
-    return [part for part in old_parts(directory, name) if any(Path(f"{part}{suffix}").exists() for suffix in SUFFIXES)]
+def is_being_packed(part: Path) -> bool:
+    """Whether a compressed one stands beside it: `gzip` has not taken the plain one away yet."""
+    return any(Path(f"{part}{suffix}").exists() for suffix in SUFFIXES)
 
 
 def strangers(directory: Path) -> list[Path]:
@@ -40,7 +40,7 @@ def parts(directory: Path, name: str) -> list[Path]:
 
 def _began(part: Path) -> tuple[str, str]:
     """By what the parts of a file are in order: the time of the first record."""
-    with suppress(*DAMAGED), opened(part, packing_of(part)) as file:
+    with suppress(*DAMAGED), unpacked(part) as file:
         return str(next(filter(None, map(parse, file)), {}).get("t")), part.name
     return "", part.name
 
@@ -50,13 +50,19 @@ def lines_of(part: Path, start: int = 0) -> Iterator[bytes]:
 
     Raises Unusable where it is damaged: nobody knows what stands there.
     """
-    try:
-        packing = packing_of(part)
-        if not packing:
+    with readable(part):
+        if not packing_of(part):
             yield from whole_lines(part, start)
             return
-        with opened(part, packing) as file:
+        with unpacked(part) as file:
             yield from (line.removesuffix(b"\n") for line in file if line.endswith(b"\n") or parse(line) is not None)
+
+
+@contextmanager
+def readable(part: Path) -> Iterator[None]:
+    """What shows while a part is read that it is damaged is said in one line: Unusable."""
+    try:
+        yield
     except DAMAGED as problem:
         raise Unusable(f"{part} cannot be read ({problem}): repair it or move it away, then try again") from None
 

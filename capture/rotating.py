@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capture.files import FILES, LINES, size_of, status_of
-from capture.packed import DAMAGED, opened, packing_of
+from capture.packed import DAMAGED, unpacked
 from capture.purges import Notice, post
 from capture.purging import shut
 from capture.rotated import parts
@@ -62,7 +62,7 @@ def _pieces(part: Path, broken: dict[Path, str]) -> Iterator[bytes]:
     """What a file holds, in whole lines: what a kill has torn becomes one as well."""
     end = b"\n"
     try:
-        with opened(part, packing_of(part)) as file:
+        with unpacked(part) as file:
             while data := file.read(COPIED):
                 yield data
                 end = data[-1:]

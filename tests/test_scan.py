@@ -23,8 +23,8 @@ from capture.files import ENDS, FILES, FLOWS, LINES, Unusable
 from capture.messages import Message, assemble
 from capture.providers.base import Holds, Shape
 from capture.scan import ENGINES, Notes, Source, facts, index, kinds, python, read, usages, windows
+from capture.scan.base import Item
 from capture.scan.kinds import Wanted
-from capture.scan.reading import Item
 from capture.scan.templates import end_of, template, unescaped
 from capture.scan.usage import meaning
 from capture.updates import Answered, Deltas

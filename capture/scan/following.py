@@ -10,10 +10,10 @@ from capture.channels.base import Batch, Source
 from capture.channels.directory import FileSource, LogSource, Place
 from capture.channels.stdio import StreamSource
 from capture.files import ENDS, FLOWS, LINES, parse
-from capture.scan.base import Notes
+from capture.scan.base import Item, Notes
 from capture.scan.base import Source as Stored
 from capture.scan.beside import AHEAD, Log, later, start_of
-from capture.scan.reading import Item, Reading
+from capture.scan.reading import Reading
 
 
 class Arrived:

@@ -38,7 +38,7 @@ SAVE = 1_000_000  # lines that wait in memory, 13 bytes each, before they are wr
 STEP = 16_384  # lines looked through at once
 WINDOW = 1 << 16  # bytes of the log read at once; with 256 KiB the lines' memory is given back and asked for again each time
 
-type Places = tuple[list[int], list[int]]  # where lines begin, where they end; in file order
+type Edges = tuple[list[int], list[int]]  # where lines begin, where they end; in file order
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ def lines(source: Source, wanted: Wanted, notes: Notes, sids: frozenset[str] | N
     notes.read = notes.total
 
 
-def cut(log: int, places: Iterator[Places], notes: Notes) -> Lines:
+def cut(log: int, places: Iterator[Edges], notes: Notes) -> Lines:
     """The lines at these places. Not from a map: a log that is cut short under a map kills its reader."""
     for begins, ends in places:
         at = 0
@@ -149,7 +149,7 @@ class Index:
         if not self._columns:
             self.head = Head()
 
-    def find(self, holds: int, sids: frozenset[str] | None, start: int = 0) -> Iterator[Places]:
+    def find(self, holds: int, sids: frozenset[str] | None, start: int = 0) -> Iterator[Edges]:
         """Where the covered lines from an offset on are that may hold some of it."""
         if not self._columns:
             return

@@ -8,8 +8,7 @@ from capture import providers
 from capture.events import Event, MessageStarted, ReasoningDelta, TextDelta, ToolArgumentsDelta, UsageReported
 from capture.files import parse, safe_name
 from capture.jsonl import loads
-from capture.scan.base import Item as Item  # its name is known here, too
-from capture.scan.base import Lines, Notes
+from capture.scan.base import Item, Lines, Notes
 from capture.scan.beside import AHEAD, Nothing, later
 from capture.scan.pieces import COUNTS, PIECES, Block, piece
 from capture.scan.templates import BACKSLASH, COUNT, NAME, NOWHERE, QUOTE, TIME, Template, template, unescaped
